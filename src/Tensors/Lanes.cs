@@ -1,0 +1,217 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace MoeFromScratch.Tensors;
+
+/// <summary>
+/// Some floats that are worked on at once: 1, 4, 8 or 16. A formula written over lanes is written once and runs as
+/// scalar code (the reference, tails, devices) and as vector code of any width.
+/// </summary>
+public unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
+{
+    static abstract int Count { get; }
+    static abstract TSelf Of(float value);
+    static abstract TSelf Load(float* p);
+    void Store(float* p);
+
+    static abstract TSelf operator +(TSelf a, TSelf b);
+    static abstract TSelf operator -(TSelf a, TSelf b);
+    static abstract TSelf operator *(TSelf a, TSelf b);
+    static abstract TSelf operator /(TSelf a, TSelf b);
+    static abstract TSelf operator -(TSelf a);
+
+    /// <summary>a · b + c, fused where the machine fuses.</summary>
+    static abstract TSelf MulAdd(TSelf a, TSelf b, TSelf c);
+    static abstract TSelf Max(TSelf a, TSelf b);
+    static abstract TSelf Min(TSelf a, TSelf b);
+    static abstract TSelf Abs(TSelf a);
+    static abstract TSelf Exp(TSelf a);
+    static abstract TSelf Log(TSelf a);
+    static abstract TSelf Sqrt(TSelf a);
+
+    /// <summary>Lane by lane: a &gt; 0 ? b : c.</summary>
+    static abstract TSelf IfPositive(TSelf a, TSelf b, TSelf c);
+
+    /// <summary>Sum over the lanes, always in the same order.</summary>
+    static abstract float Sum(TSelf a);
+    static abstract float HorizontalMax(TSelf a);
+
+    /// <summary>Loads 16-bit elements and widens them: bfloat16 by a shift, binary16 by conversion.</summary>
+    static abstract TSelf LoadBF16(ushort* p);
+    static abstract TSelf LoadF16(ushort* p);
+}
+
+/// <summary>One float.</summary>
+public readonly unsafe struct Lanes1(float value) : ILanes<Lanes1>
+{
+    public readonly float Value = value;
+
+    public static int Count => 1;
+    public static Lanes1 Of(float value) => new(value);
+    public static Lanes1 Load(float* p) => new(*p);
+    public void Store(float* p) => *p = Value;
+    public static Lanes1 operator +(Lanes1 a, Lanes1 b) => new(a.Value + b.Value);
+    public static Lanes1 operator -(Lanes1 a, Lanes1 b) => new(a.Value - b.Value);
+    public static Lanes1 operator *(Lanes1 a, Lanes1 b) => new(a.Value * b.Value);
+    public static Lanes1 operator /(Lanes1 a, Lanes1 b) => new(a.Value / b.Value);
+    public static Lanes1 operator -(Lanes1 a) => new(-a.Value);
+    public static Lanes1 MulAdd(Lanes1 a, Lanes1 b, Lanes1 c) => new(a.Value * b.Value + c.Value);
+    public static Lanes1 Max(Lanes1 a, Lanes1 b) => new(MathF.Max(a.Value, b.Value));
+    public static Lanes1 Min(Lanes1 a, Lanes1 b) => new(MathF.Min(a.Value, b.Value));
+    public static Lanes1 Abs(Lanes1 a) => new(MathF.Abs(a.Value));
+    public static Lanes1 Exp(Lanes1 a) => new(MathF.Exp(a.Value));
+    public static Lanes1 Log(Lanes1 a) => new(MathF.Log(a.Value));
+    public static Lanes1 Sqrt(Lanes1 a) => new(MathF.Sqrt(a.Value));
+    public static Lanes1 IfPositive(Lanes1 a, Lanes1 b, Lanes1 c) => a.Value > 0 ? b : c;
+    public static float Sum(Lanes1 a) => a.Value;
+    public static float HorizontalMax(Lanes1 a) => a.Value;
+    public static Lanes1 LoadBF16(ushort* p) => new(DTypes.FromBF16(*p));
+    public static Lanes1 LoadF16(ushort* p) => new(DTypes.FromF16(*p));
+}
+
+/// <summary>Four floats in one 128-bit register.</summary>
+public readonly unsafe struct Lanes4(Vector128<float> value) : ILanes<Lanes4>
+{
+    public readonly Vector128<float> Value = value;
+
+    public static int Count => 4;
+    public static Lanes4 Of(float value) => new(Vector128.Create(value));
+    public static Lanes4 Load(float* p) => new(Vector128.Load(p));
+    public void Store(float* p) => Value.Store(p);
+    public static Lanes4 operator +(Lanes4 a, Lanes4 b) => new(a.Value + b.Value);
+    public static Lanes4 operator -(Lanes4 a, Lanes4 b) => new(a.Value - b.Value);
+    public static Lanes4 operator *(Lanes4 a, Lanes4 b) => new(a.Value * b.Value);
+    public static Lanes4 operator /(Lanes4 a, Lanes4 b) => new(a.Value / b.Value);
+    public static Lanes4 operator -(Lanes4 a) => new(-a.Value);
+    public static Lanes4 MulAdd(Lanes4 a, Lanes4 b, Lanes4 c) => new(Vector128.MultiplyAddEstimate(a.Value, b.Value, c.Value));
+    public static Lanes4 Max(Lanes4 a, Lanes4 b) => new(Vector128.Max(a.Value, b.Value));
+    public static Lanes4 Min(Lanes4 a, Lanes4 b) => new(Vector128.Min(a.Value, b.Value));
+    public static Lanes4 Abs(Lanes4 a) => new(Vector128.Abs(a.Value));
+    public static Lanes4 Exp(Lanes4 a) => new(Vector128.Exp(a.Value));
+    public static Lanes4 Log(Lanes4 a) => new(Vector128.Log(a.Value));
+    public static Lanes4 Sqrt(Lanes4 a) => new(Vector128.Sqrt(a.Value));
+
+    public static Lanes4 IfPositive(Lanes4 a, Lanes4 b, Lanes4 c) =>
+        new(Vector128.ConditionalSelect(Vector128.GreaterThan(a.Value, Vector128<float>.Zero), b.Value, c.Value));
+
+    public static float Sum(Lanes4 a) => (a.Value[0] + a.Value[2]) + (a.Value[1] + a.Value[3]);
+
+    public static float HorizontalMax(Lanes4 a) => MathF.Max(MathF.Max(a.Value[0], a.Value[2]), MathF.Max(a.Value[1], a.Value[3]));
+
+    public static Lanes4 LoadBF16(ushort* p) => new(Vector128.ShiftLeft(Wide(p), 16).AsSingle());
+
+    /// <remarks>
+    /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
+    /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
+    /// </remarks>
+    public static Lanes4 LoadF16(ushort* p)
+    {
+        Vector128<uint> wide = Wide(p);
+        Vector128<uint> magnitude = Vector128.ShiftLeft(wide & Vector128.Create(0x7FFFu), 13);
+        Vector128<uint> sign = Vector128.ShiftLeft(wide & Vector128.Create(0x8000u), 16);
+        Vector128<uint> scaled = (magnitude.AsSingle() * Vector128.Create(5.192296858534828e33f)).AsUInt32();
+        Vector128<uint> special = Vector128.GreaterThan(magnitude, Vector128.Create(0x0F7FFFFFu)) & Vector128.Create(0x7F800000u);
+        return new((scaled | special | sign).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<uint> Wide(ushort* p) => Vector128.WidenLower(Vector64.Load(p).ToVector128Unsafe());
+}
+
+/// <summary>Eight floats in one 256-bit register.</summary>
+public readonly unsafe struct Lanes8(Vector256<float> value) : ILanes<Lanes8>
+{
+    public readonly Vector256<float> Value = value;
+
+    public static int Count => 8;
+    public static Lanes8 Of(float value) => new(Vector256.Create(value));
+    public static Lanes8 Load(float* p) => new(Vector256.Load(p));
+    public void Store(float* p) => Value.Store(p);
+    public static Lanes8 operator +(Lanes8 a, Lanes8 b) => new(a.Value + b.Value);
+    public static Lanes8 operator -(Lanes8 a, Lanes8 b) => new(a.Value - b.Value);
+    public static Lanes8 operator *(Lanes8 a, Lanes8 b) => new(a.Value * b.Value);
+    public static Lanes8 operator /(Lanes8 a, Lanes8 b) => new(a.Value / b.Value);
+    public static Lanes8 operator -(Lanes8 a) => new(-a.Value);
+    public static Lanes8 MulAdd(Lanes8 a, Lanes8 b, Lanes8 c) => new(Vector256.MultiplyAddEstimate(a.Value, b.Value, c.Value));
+    public static Lanes8 Max(Lanes8 a, Lanes8 b) => new(Vector256.Max(a.Value, b.Value));
+    public static Lanes8 Min(Lanes8 a, Lanes8 b) => new(Vector256.Min(a.Value, b.Value));
+    public static Lanes8 Abs(Lanes8 a) => new(Vector256.Abs(a.Value));
+    public static Lanes8 Exp(Lanes8 a) => new(Vector256.Exp(a.Value));
+    public static Lanes8 Log(Lanes8 a) => new(Vector256.Log(a.Value));
+    public static Lanes8 Sqrt(Lanes8 a) => new(Vector256.Sqrt(a.Value));
+
+    public static Lanes8 IfPositive(Lanes8 a, Lanes8 b, Lanes8 c) =>
+        new(Vector256.ConditionalSelect(Vector256.GreaterThan(a.Value, Vector256<float>.Zero), b.Value, c.Value));
+
+    public static float Sum(Lanes8 a) => Lanes4.Sum(new(a.Value.GetLower() + a.Value.GetUpper()));
+
+    public static float HorizontalMax(Lanes8 a) => Lanes4.HorizontalMax(new(Vector128.Max(a.Value.GetLower(), a.Value.GetUpper())));
+
+    public static Lanes8 LoadBF16(ushort* p) => new(Vector256.ShiftLeft(Wide(p), 16).AsSingle());
+
+    /// <remarks>
+    /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
+    /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
+    /// </remarks>
+    public static Lanes8 LoadF16(ushort* p)
+    {
+        Vector256<uint> wide = Wide(p);
+        Vector256<uint> magnitude = Vector256.ShiftLeft(wide & Vector256.Create(0x7FFFu), 13);
+        Vector256<uint> sign = Vector256.ShiftLeft(wide & Vector256.Create(0x8000u), 16);
+        Vector256<uint> scaled = (magnitude.AsSingle() * Vector256.Create(5.192296858534828e33f)).AsUInt32();
+        Vector256<uint> special = Vector256.GreaterThan(magnitude, Vector256.Create(0x0F7FFFFFu)) & Vector256.Create(0x7F800000u);
+        return new((scaled | special | sign).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> Wide(ushort* p) => Vector256.WidenLower(Vector128.Load(p).ToVector256Unsafe());
+}
+
+/// <summary>Sixteen floats in one 512-bit register.</summary>
+public readonly unsafe struct Lanes16(Vector512<float> value) : ILanes<Lanes16>
+{
+    public readonly Vector512<float> Value = value;
+
+    public static int Count => 16;
+    public static Lanes16 Of(float value) => new(Vector512.Create(value));
+    public static Lanes16 Load(float* p) => new(Vector512.Load(p));
+    public void Store(float* p) => Value.Store(p);
+    public static Lanes16 operator +(Lanes16 a, Lanes16 b) => new(a.Value + b.Value);
+    public static Lanes16 operator -(Lanes16 a, Lanes16 b) => new(a.Value - b.Value);
+    public static Lanes16 operator *(Lanes16 a, Lanes16 b) => new(a.Value * b.Value);
+    public static Lanes16 operator /(Lanes16 a, Lanes16 b) => new(a.Value / b.Value);
+    public static Lanes16 operator -(Lanes16 a) => new(-a.Value);
+    public static Lanes16 MulAdd(Lanes16 a, Lanes16 b, Lanes16 c) => new(Vector512.MultiplyAddEstimate(a.Value, b.Value, c.Value));
+    public static Lanes16 Max(Lanes16 a, Lanes16 b) => new(Vector512.Max(a.Value, b.Value));
+    public static Lanes16 Min(Lanes16 a, Lanes16 b) => new(Vector512.Min(a.Value, b.Value));
+    public static Lanes16 Abs(Lanes16 a) => new(Vector512.Abs(a.Value));
+    public static Lanes16 Exp(Lanes16 a) => new(Vector512.Exp(a.Value));
+    public static Lanes16 Log(Lanes16 a) => new(Vector512.Log(a.Value));
+    public static Lanes16 Sqrt(Lanes16 a) => new(Vector512.Sqrt(a.Value));
+
+    public static Lanes16 IfPositive(Lanes16 a, Lanes16 b, Lanes16 c) =>
+        new(Vector512.ConditionalSelect(Vector512.GreaterThan(a.Value, Vector512<float>.Zero), b.Value, c.Value));
+
+    public static float Sum(Lanes16 a) => Lanes8.Sum(new(a.Value.GetLower() + a.Value.GetUpper()));
+
+    public static float HorizontalMax(Lanes16 a) => Lanes8.HorizontalMax(new(Vector256.Max(a.Value.GetLower(), a.Value.GetUpper())));
+
+    public static Lanes16 LoadBF16(ushort* p) => new(Vector512.ShiftLeft(Wide(p), 16).AsSingle());
+
+    /// <remarks>
+    /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
+    /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
+    /// </remarks>
+    public static Lanes16 LoadF16(ushort* p)
+    {
+        Vector512<uint> wide = Wide(p);
+        Vector512<uint> magnitude = Vector512.ShiftLeft(wide & Vector512.Create(0x7FFFu), 13);
+        Vector512<uint> sign = Vector512.ShiftLeft(wide & Vector512.Create(0x8000u), 16);
+        Vector512<uint> scaled = (magnitude.AsSingle() * Vector512.Create(5.192296858534828e33f)).AsUInt32();
+        Vector512<uint> special = Vector512.GreaterThan(magnitude, Vector512.Create(0x0F7FFFFFu)) & Vector512.Create(0x7F800000u);
+        return new((scaled | special | sign).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Wide(ushort* p) => Vector512.WidenLower(Vector256.Load(p).ToVector512Unsafe());
+}
