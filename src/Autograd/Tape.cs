@@ -1,0 +1,311 @@
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Autograd;
+
+/// <summary>
+/// Makes, owns and frees every intermediate tensor, and remembers how gradients find their way home.
+/// <para>
+/// An op asks for a draft (<see cref="New"/>), fills it through the backend and publishes it (<see cref="Publish"/>); a
+/// draft is refused as another op's input, so a forgotten publication fails on its first run, in inference too.
+/// Creation order is a topological order, hence <see cref="Backward"/> is a loop from the end.
+/// </para>
+/// <para>
+/// A tape for inference runs the same code, records nothing and frees a block's scratch when the block ends. Handles are
+/// recycled: <see cref="Reset"/> a tape instead of making a new one, and a decode step allocates no managed memory.
+/// </para>
+/// </summary>
+public sealed class Tape : IDisposable
+{
+    /// <summary>One published tensor and the node that carries its gradient on.</summary>
+    public sealed class Entry
+    {
+        internal Entry(Tensor output) => Output = output;
+
+        internal Tensor Output { get; }
+
+        /// <summary>Set by the op right after publication.</summary>
+        public Node? Node { get; set; }
+    }
+
+    private readonly List<Tensor> _owned = [];
+    private readonly List<Tensor> _gradients = [];   // of intermediates; each is freed when its node has run
+    private readonly List<Entry> _entries = [];
+    private readonly Stack<Tensor> _handles = new();
+    private readonly bool _tracks;         // gradients are wanted at all
+    private readonly bool _checkpoints;    // blocks forget their insides and compute them again on the way back
+    private readonly bool _keepsAll;
+    private bool _records;
+
+    private Tape(IBackend backend, bool tracks, bool checkpoints, bool keepsAll)
+    {
+        Backend = backend;
+        (_tracks, _records, _checkpoints, _keepsAll) = (tracks, tracks, checkpoints, keepsAll);
+    }
+
+    /// <summary>A tape that records for <see cref="Backward"/>.</summary>
+    /// <param name="checkpointBlocks">Keep only what leaves a <see cref="Block"/> and recompute its inside on the way back: less memory, about a third more work.</param>
+    public static Tape Training(IBackend backend, bool checkpointBlocks = false) => new(backend, tracks: true, checkpointBlocks, keepsAll: false);
+
+    /// <summary>A tape that records nothing.</summary>
+    /// <param name="keepAll">Free nothing before the tape is reset, so that every layer can be looked at.</param>
+    public static Tape Inference(IBackend backend, bool keepAll = false) => new(backend, tracks: false, checkpoints: false, keepAll);
+
+    public IBackend Backend { get; }
+
+    /// <summary>Whether gradients are wanted: training, as opposed to inference.</summary>
+    public bool IsTraining => _tracks;
+
+    /// <summary>A draft of uninitialised memory, freed with the tape or with the block it is made in.</summary>
+    public Tensor New(Shape shape, DType dtype = DType.F32)
+    {
+        Tensor y = Own(shape, dtype, _owned);
+        y.IsDraft = true;
+        return y;
+    }
+
+    /// <summary>A draft of zeros, for outputs that a kernel adds to.</summary>
+    public Tensor NewZeros(Shape shape)
+    {
+        Tensor y = New(shape);
+        Backend.Fill(y, 0);
+        return y;
+    }
+
+    /// <summary>A published tensor with one value everywhere; no gradient flows to it.</summary>
+    public Tensor Constant(Shape shape, float value)
+    {
+        Tensor y = Own(shape, DType.F32, _owned);
+        Backend.Fill(y, value);
+        return y;
+    }
+
+    /// <summary>A published tensor with the given values; no gradient flows to it.</summary>
+    public Tensor Constant<T>(Shape shape, DType dtype, ReadOnlySpan<T> values) where T : unmanaged
+    {
+        Tensor y = Own(shape, dtype, _owned);
+        Backend.Upload(values, y);
+        return y;
+    }
+
+    /// <summary>
+    /// Makes a draft readable by other ops. Returns the entry that wants its <see cref="Entry.Node"/>, or null when nothing
+    /// is recorded, so that <c>g.Publish(y, x)?.Node = new Back(x)</c> allocates a node only when there is a use for it.
+    /// </summary>
+    /// <param name="inputs">All tensors that the op read and that a gradient may flow to.</param>
+    /// <exception cref="InvalidOperationException">An input is a draft, or <paramref name="y"/> is not.</exception>
+    public Entry? Publish(Tensor y, params ReadOnlySpan<Tensor?> inputs) => Publish(y, inputs, []);
+
+    /// <inheritdoc cref="Publish(Tensor, ReadOnlySpan{Tensor?})"/>
+    /// <param name="moreInputs">A second group, such as the weights of all experts.</param>
+    public Entry? Publish(Tensor y, ReadOnlySpan<Tensor?> inputs, ReadOnlySpan<Tensor> moreInputs)
+    {
+        if (!y.IsDraft)
+            throw new InvalidOperationException($"{y.Describe()} is published twice");
+        y.RequiresGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
+        y.IsDraft = false;
+        if (!_records || !y.RequiresGrad)
+            return null;
+        Entry entry = new(y);
+        _entries.Add(entry);
+        return entry;
+    }
+
+    private static bool AnyWantsGrad(ReadOnlySpan<Tensor?> inputs)
+    {
+        bool any = false;
+        foreach (Tensor? x in inputs)
+        {
+            if (x is null)
+                continue;
+            if (x.IsDraft)
+                throw new InvalidOperationException($"{x.Describe()} is a draft: the op that made it never published it");
+            any |= x.RequiresGrad;
+        }
+        return any;
+    }
+
+    /// <summary>Publishes what no gradient flows through: selections, counts, slot lists.</summary>
+    public Tensor PublishConstant(Tensor y)
+    {
+        y.IsDraft = false;
+        return y;
+    }
+
+    /// <summary>Where the gradient of <paramref name="x"/> accumulates; zeros at first; null where none is wanted.</summary>
+    public Tensor? Grad(Tensor x)
+    {
+        if (!x.RequiresGrad)
+            return null;
+        if (x.Grad is null)
+        {
+            x.Grad = Own(x.Shape, DType.F32, _gradients);
+            Backend.Fill(x.Grad, 0);
+        }
+        return x.Grad;
+    }
+
+    /// <summary>Runs every recorded op backwards from a scalar, adding to the gradients of all parameters it depends on.</summary>
+    /// <exception cref="InvalidOperationException">The loss does not depend on a parameter, or an op has no gradient.</exception>
+    public void Backward(Tensor loss)
+    {
+        if (loss.Count != 1)
+            throw new ArgumentException($"backward starts from a scalar, not from {loss.Describe()}");
+        Backward(loss, [1f]);
+    }
+
+    /// <summary>Runs every recorded op backwards from <paramref name="y"/>, whose own gradient is given: a vector-Jacobian product.</summary>
+    /// <exception cref="InvalidOperationException">y does not depend on a parameter, or an op has no gradient.</exception>
+    public void Backward(Tensor y, ReadOnlySpan<float> dy)
+    {
+        if (Grad(y) is not { } seed)
+            throw new InvalidOperationException($"{y.Describe()} does not depend on anything that requires a gradient");
+        Backend.Upload(dy, seed);
+        Replay(from: 0);
+    }
+
+    /// <summary>Walks the entries back to <paramref name="from"/> and drops them.</summary>
+    private void Replay(int from)
+    {
+        for (int i = _entries.Count - 1; i >= from; i--)
+        {
+            Entry entry = _entries[i];
+            _entries.RemoveAt(i);
+            Node node = entry.Node ?? throw new InvalidOperationException(
+                $"the op that made {entry.Output.Describe()} recorded no gradient");
+            if (node is Checkpoint checkpoint)
+                checkpoint.Recompute(this);
+            else if (entry.Output.Grad is { } dy)
+            {
+                node.Backward(this, dy);
+                entry.Output.Grad = null;
+                Release(dy, _gradients);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Runs one block of the model. In inference its scratch is freed when it ends; in training it is kept, or, with
+    /// checkpointing, freed and computed again on the way back. What leaves the block passes through <see cref="Keep"/>.
+    /// </summary>
+    /// <param name="state">What the body needs; passing it here keeps the lambda static and the call free of allocations.</param>
+    /// <param name="body">Must do the same thing when it is run a second time.</param>
+    public TResult Block<TState, TResult>(TState state, Func<Tape, TState, TResult> body)
+    {
+        if ((_records && !_checkpoints) || _keepsAll)
+            return body(this, state);
+
+        bool records = _records;
+        _records = false;
+        int mark = _owned.Count;
+        TResult result = body(this, state);
+        _records = records;
+
+        List<Tensor>? outputs = _records ? _owned[mark..].FindAll(static t => t.IsKept) : null;
+        FreeScratch(mark);
+        if (outputs?.Find(static t => t.RequiresGrad) is { } any)
+            _entries.Add(new Entry(any) { Node = new Checkpoint<TState, TResult>(state, body, outputs) });
+        return result;
+    }
+
+    /// <summary>Promises that <paramref name="x"/> outlives the block it was made in.</summary>
+    public Tensor Keep(Tensor x)
+    {
+        x.IsKept = true;
+        return x;
+    }
+
+    /// <summary>In inference, frees a tensor whose last reader has run; in training does nothing.</summary>
+    public void FreeEarly(Tensor x)
+    {
+        if (!_tracks && !_keepsAll && _owned.Contains(x))
+            Release(x, _owned);
+    }
+
+    /// <summary>Frees everything the tape made and forgets what it recorded.</summary>
+    public void Reset()
+    {
+        _entries.Clear();
+        foreach (Tensor t in _owned)
+            Recycle(t);
+        foreach (Tensor t in _gradients)
+            Recycle(t);
+        _owned.Clear();
+        _gradients.Clear();
+    }
+
+    public void Dispose() => Reset();
+
+    private Tensor Own(Shape shape, DType dtype, List<Tensor> list)
+    {
+        Storage storage = Backend.Allocate(shape.Count * dtype.Size());
+        if (_handles.TryPop(out Tensor? y))
+            y.Set(shape, dtype, storage);
+        else
+            y = new Tensor(shape, dtype, storage);
+        list.Add(y);
+        return y;
+    }
+
+    /// <summary>Frees what was made since <paramref name="mark"/> and not kept; the kept ones lose their mark and stay.</summary>
+    private void FreeScratch(int mark)
+    {
+        int end = mark;
+        for (int i = mark; i < _owned.Count; i++)
+        {
+            Tensor t = _owned[i];
+            if (t.IsKept)
+            {
+                t.IsKept = false;
+                _owned[end++] = t;
+            }
+            else
+                Recycle(t);
+        }
+        _owned.RemoveRange(end, _owned.Count - end);
+    }
+
+    private void Release(Tensor t, List<Tensor> list)
+    {
+        list.RemoveAt(list.LastIndexOf(t));
+        Recycle(t);
+    }
+
+    private void Recycle(Tensor t)
+    {
+        Backend.Free(t);
+        _handles.Push(t);
+    }
+
+    /// <summary>A block whose inside was forgotten.</summary>
+    private abstract class Checkpoint : Node
+    {
+        public override void Backward(Tape g, Tensor dy) => Recompute(g);
+
+        public abstract void Recompute(Tape g);
+    }
+
+    private sealed class Checkpoint<TState, TResult>(TState state, Func<Tape, TState, TResult> body, List<Tensor> outputs) : Checkpoint
+    {
+        public override void Recompute(Tape g)
+        {
+            if (!outputs.Exists(static t => t.Grad is not null))
+                return;
+            int mark = g._owned.Count, entries = g._entries.Count;
+            body(g, state);
+            List<Tensor> again = g._owned[mark..].FindAll(static t => t.IsKept);
+            for (int i = 0; i < outputs.Count; i++)
+            {
+                // The fresh output takes over the gradient that the forgotten one collected.
+                if (outputs[i].Grad is not { } dy)
+                    continue;
+                g.Backend.Axpy(1, dy, g.Grad(again[i])!);
+                outputs[i].Grad = null;
+                g.Release(dy, g._gradients);
+            }
+            g.Replay(entries);
+            foreach (Tensor t in again)
+                t.IsKept = false;
+            g.FreeScratch(mark);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Autograd.Weights;
+
+/// <summary>
+/// Owns a model's parameters. Layers ask for them by path through a <see cref="WeightScope"/>; the source decides where
+/// the values come from, the store decides how they live: for inference as they are stored (a mapped BF16 file stays a
+/// mapped BF16 file), for training as F32 with a gradient beside each.
+/// </summary>
+public sealed class WeightStore(IBackend backend, IWeightSource source, bool trainable) : IDisposable
+{
+    private readonly List<Tensor> _all = [];
+    private readonly HashSet<string> _paths = [];
+    private readonly List<Tensor> _copies = [];
+
+    public IBackend Backend => backend;
+
+    /// <summary>The parameters in the order of construction; <see cref="Tensor.Name"/> is the path.</summary>
+    public IReadOnlyList<Tensor> All => _all;
+
+    public WeightScope Root => new(this, "");
+
+    /// <summary>Parameters in total.</summary>
+    public long Count => _all.Sum(static t => t.Count);
+
+    internal Tensor Get(string path, Shape shape, Init init, bool widen)
+    {
+        if (!_paths.Add(path))
+            throw new InvalidOperationException($"two layers ask for {path}");
+        Tensor stored = source.Get(path, shape, init);
+        if (stored.Shape != shape)
+            throw new InvalidOperationException($"the source answered {path} with {stored.Describe()} instead of {shape}");
+        Tensor y = backend.Import(stored);
+        if (trainable || (widen && stored.DType != DType.F32))
+        {
+            Tensor wide = backend.New(shape);
+            _copies.Add(wide);
+            backend.Copy(y, wide);
+            y = wide;
+        }
+        if (trainable)
+        {
+            y.RequiresGrad = true;
+            y.Grad = backend.Zeros(shape);
+        }
+        y.Name = path;
+        _all.Add(y);
+        return y;
+    }
+
+    /// <summary>Sets every gradient to zero.</summary>
+    public void ZeroGrad()
+    {
+        foreach (Tensor p in _all)
+            if (p.Grad is { } dp)
+                backend.Fill(dp, 0);
+    }
+
+    public void Dispose()
+    {
+        foreach (Tensor p in _all)
+            if (p.Grad is { } dp)
+            {
+                p.Grad = null;
+                backend.Free(dp);
+            }
+        foreach (Tensor copy in _copies)
+            backend.Free(copy);
+        _all.Clear();
+        _copies.Clear();
+    }
+}

@@ -1,0 +1,101 @@
+using System.Buffers;
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model;
+
+/// <summary>
+/// The tokens of one forward pass, sequences packed one after the other without padding; attention never crosses from one
+/// to the next. Its tensors belong to the tape.
+/// </summary>
+public readonly record struct Batch
+{
+    /// <summary>[T] I32</summary>
+    public required Tensor Tokens { get; init; }
+
+    /// <summary>[T] I32 place of each token in its sequence.</summary>
+    public required Tensor Positions { get; init; }
+
+    /// <summary>[B, 4] I32 (query start, query count, key start, key count), see <see cref="IBackend.Attention"/>.</summary>
+    public required Tensor Sequences { get; init; }
+
+    /// <summary>[T] I32 cache row that takes each token's key and value; null without a cache.</summary>
+    public Tensor? CacheRows { get; init; }
+
+    /// <summary>[T, M] I32 which keys each token may see; null for all that causality allows.</summary>
+    public Tensor? Visible { get; init; }
+
+    /// <summary>[T] 1 for tokens, 0 for padding; null when nothing is padding.</summary>
+    public Tensor? TokenMask { get; init; }
+
+    /// <summary>[R] I32 the rows whose logits are wanted; null for all.</summary>
+    public Tensor? LogitRows { get; init; }
+
+    /// <summary>Whole sequences, each from its position 0.</summary>
+    /// <param name="tokens">All sequences, one after the other.</param>
+    /// <param name="lengths">Tokens of each.</param>
+    public static Batch Packed(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> lengths) => Make(g, tokens, lengths, cache: null, lastOnly: false);
+
+    /// <summary>Sequences of equal length with padding, as references take them: padded tokens are computed but nobody sees them.</summary>
+    /// <param name="mask">1 for tokens, 0 for padding, like <paramref name="tokens"/>.</param>
+    public static Batch Padded(Tape g, ReadOnlySpan<int> tokens, int sequences, ReadOnlySpan<int> mask)
+    {
+        int length = tokens.Length / sequences;
+        int[] lengths = new int[sequences], visible = new int[tokens.Length * length];
+        Array.Fill(lengths, length);
+        float[] weight = new float[tokens.Length];
+        for (int t = 0; t < tokens.Length; t++)
+        {
+            weight[t] = mask[t];
+            mask.Slice(t / length * length, length).CopyTo(visible.AsSpan(t * length));
+        }
+        return Packed(g, tokens, lengths) with
+        {
+            Visible = g.Constant<int>([tokens.Length, length], DType.I32, visible),
+            TokenMask = g.Constant<float>([tokens.Length], DType.F32, weight),
+        };
+    }
+
+    /// <summary>The next tokens of the sequences in a cache: a prompt, a piece of it, or one token each. Reserves their cache rows.</summary>
+    /// <param name="tokens">New tokens of all sequences, one after the other.</param>
+    /// <param name="counts">New tokens of each sequence.</param>
+    /// <param name="lastOnly">Want logits for each sequence's last token only.</param>
+    public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true) =>
+        Make(g, tokens, counts, cache, lastOnly);
+
+    private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly)
+    {
+        int total = tokens.Length, sequences = counts.Length;
+        int[] buffer = ArrayPool<int>.Shared.Rent(2 * total + 5 * sequences);
+        Span<int> positions = buffer.AsSpan(0, total), rows = buffer.AsSpan(total, total);
+        Span<int> table = buffer.AsSpan(2 * total, 4 * sequences), last = buffer.AsSpan(2 * total + 4 * sequences, sequences);
+        int start = 0;
+        for (int b = 0; b < sequences; b++)
+        {
+            int count = counts[b];
+            int past = cache?.Reserve(b, count) ?? 0, firstRow = cache?.FirstRow(b) ?? start;
+            for (int t = 0; t < count; t++)
+            {
+                positions[start + t] = past + t;
+                rows[start + t] = firstRow + past + t;
+            }
+            (table[4 * b], table[4 * b + 1], table[4 * b + 2], table[4 * b + 3]) = (start, count, firstRow, past + count);
+            start += count;
+            last[b] = start - 1;
+        }
+        if (start != total)
+            throw new ArgumentException($"{total} tokens for sequences that add up to {start}");
+
+        Batch batch = new()
+        {
+            Tokens = g.Constant([total], DType.I32, tokens),
+            Positions = g.Constant<int>([total], DType.I32, positions),
+            Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
+            CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
+            LogitRows = lastOnly ? g.Constant<int>([sequences], DType.I32, last) : null,
+        };
+        ArrayPool<int>.Shared.Return(buffer);
+        return batch;
+    }
+}

@@ -1,0 +1,76 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Generation;
+
+/// <summary>
+/// Past keys and values of some sequences: per layer two matrices [sequences · capacity, Hkv·K], sequence b owning rows
+/// b · capacity and on. Owned by whoever generates; freed on dispose.
+/// </summary>
+public sealed class KvCache : IDisposable
+{
+    private readonly IBackend _backend;
+    private readonly LayerCache[] _layers;
+    private readonly int[] _lengths;
+
+    public KvCache(IBackend backend, ModelConfig config, int capacity, int sequences = 1)
+    {
+        _backend = backend;
+        Capacity = capacity;
+        _lengths = new int[sequences];
+        Shape shape = [checked(sequences * capacity), config.Attention.KvHeads * config.Attention.HeadDim];
+        _layers = [.. config.Layers.Select(_ => new LayerCache(backend.New(shape), backend.New(shape)))];
+    }
+
+    /// <summary>Tokens each sequence has room for.</summary>
+    public int Capacity { get; }
+
+    public LayerCache this[int layer] => _layers[layer];
+
+    /// <summary>Tokens of a sequence that are in the cache, or reserved by a batch.</summary>
+    public int Length(int sequence) => _lengths[sequence];
+
+    /// <summary>Forgets everything.</summary>
+    public void Clear() => Array.Clear(_lengths);
+
+    internal int FirstRow(int sequence) => sequence * Capacity;
+
+    /// <summary>Makes room for new tokens; returns how many were there before.</summary>
+    /// <exception cref="InvalidOperationException">The cache is full.</exception>
+    internal int Reserve(int sequence, int count)
+    {
+        int past = _lengths[sequence];
+        if (past + count > Capacity)
+            throw new InvalidOperationException($"the key-value cache holds {Capacity} tokens, {past + count} are needed");
+        _lengths[sequence] += count;
+        return past;
+    }
+
+    public void Dispose()
+    {
+        foreach (LayerCache layer in _layers)
+        {
+            _backend.Free(layer.Keys);
+            _backend.Free(layer.Values);
+        }
+    }
+}
+
+/// <summary>One layer's keys and values.</summary>
+public sealed class LayerCache(Tensor keys, Tensor values)
+{
+    public Tensor Keys => keys;
+    public Tensor Values => values;
+
+    /// <summary>Writes the batch's keys and values into their rows and returns the whole cache.</summary>
+    /// <exception cref="InvalidOperationException">The tape records: a cache carries no gradient.</exception>
+    public (Tensor k, Tensor v) Append(Tape g, Tensor k, Tensor v, in Batch batch)
+    {
+        if (g.IsTraining)
+            throw new InvalidOperationException("a key-value cache carries no gradient: train without one");
+        Tensor rows = batch.CacheRows ?? throw new ArgumentException("the batch was not made for a cache");
+        g.Backend.WriteRows(k, rows, keys);
+        g.Backend.WriteRows(v, rows, values);
+        return (keys, values);
+    }
+}

@@ -1,0 +1,69 @@
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Losses;
+
+namespace MoeFromScratch.Model;
+
+/// <summary>What a model is made of, in our words; a family translates it from and to a checkpoint's config.json.</summary>
+public sealed record ModelConfig
+{
+    /// <summary>V</summary>
+    public required int VocabSize { get; init; }
+
+    /// <summary>D</summary>
+    public required int HiddenSize { get; init; }
+
+    public required AttentionConfig Attention { get; init; }
+
+    /// <summary>The feed-forward part of each layer, dense or mixture of experts; its length is the number of layers.</summary>
+    public required IReadOnlyList<FeedForwardConfig> Layers { get; init; }
+
+    /// <summary>Longest context the model was made for.</summary>
+    public required int MaxPositions { get; init; }
+
+    public float RmsNormEps { get; init; } = 1e-5f;
+
+    /// <summary>Whether the output projection is the embedding matrix.</summary>
+    public bool TieWordEmbeddings { get; init; }
+
+    /// <summary>Standard deviation of freshly drawn matrices.</summary>
+    public float InitStd { get; init; } = 0.02f;
+
+    /// <summary>The auxiliary losses the checkpoint's own config asks for.</summary>
+    public IReadOnlyList<RouterLoss> RouterLosses { get; init; } = [];
+
+    public int? BosTokenId { get; init; }
+    public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+}
+
+/// <summary>Grouped-query attention with rotary positions.</summary>
+public sealed record AttentionConfig
+{
+    /// <summary>H</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>Hkv, divides H</summary>
+    public required int KvHeads { get; init; }
+
+    /// <summary>K, even</summary>
+    public required int HeadDim { get; init; }
+
+    /// <summary>Base of the rotary frequencies: θ^(−2i/K).</summary>
+    public float RopeTheta { get; init; } = 10_000;
+
+    /// <summary>With a value above 0, a token sees only the last so many.</summary>
+    public int Window { get; init; }
+}
+
+/// <summary>One layer's feed-forward part.</summary>
+public abstract record FeedForwardConfig;
+
+/// <summary>One SwiGLU for all tokens.</summary>
+/// <param name="IntermediateSize">F</param>
+public sealed record DenseConfig(int IntermediateSize) : FeedForwardConfig;
+
+/// <summary>A router and the experts it chooses from; the banks' order is the order of the router's rows.</summary>
+public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConfig> Banks) : FeedForwardConfig
+{
+    /// <summary>E, over all banks.</summary>
+    public int NumExperts => Banks.Sum(static b => b.Count);
+}

@@ -1,0 +1,35 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe.Losses;
+
+/// <summary>What the shares of the balance loss are taken over.</summary>
+public enum BalanceScope
+{
+    /// <summary>Each layer by itself, then the mean over layers (Switch, Dynamic-MoE).</summary>
+    Layer,
+    /// <summary>All layers' tokens concatenated, as transformers' load_balancing_loss_func does for Mixtral and its kin.</summary>
+    Model,
+}
+
+/// <summary>
+/// Load balance: E · Σ_e f_e P_e, with f_e the share of tokens that selected expert e (before dropping, no gradient) and
+/// P_e the mean probability of e (Fedus et al., 2021). f sums to the experts per token k, so the value is k when balanced
+/// and k = 1 collapsed onto one expert gives E; MegaBlocks divides f by k, we and transformers do not.
+/// </summary>
+public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = BalanceScope.Layer) : RouterLoss(Coefficient)
+{
+    public override string Name => "load_balance";
+
+    public override Tensor Of(Tape g, IReadOnlyList<Routing> routings, Tensor tokenWeights)
+    {
+        if (Scope == BalanceScope.Layer)
+            return MeanOverLayers(g, routings, r => Balance(g, g.ColumnSum(r.Selected, tokenWeights), g.ColumnSum(r.Probs, tokenWeights)));
+        Tensor f = Sum(g, routings, r => g.ColumnSum(r.Selected, tokenWeights), 1f / routings.Count);     // [E]
+        Tensor p = Sum(g, routings, r => g.ColumnSum(r.Probs, tokenWeights), 1f / routings.Count);        // [E]
+        return Balance(g, f, p);
+    }
+
+    private static Tensor Balance(Tape g, Tensor f, Tensor p) => g.Scale(g.RowDot(f, p), f.Cols);
+}

@@ -1,0 +1,39 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Model.Layers;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe;
+
+/// <summary>
+/// A mixture of experts: decide, dispatch, compute, combine. The router decides and returns a <see cref="Routing"/>, a list of
+/// (token, expert) slots sorted by expert; <see cref="ExpertsOp.Experts"/> gathers each expert's rows (dispatch), runs every
+/// expert on its own run of rows (compute) and adds the weighted results back to their tokens (combine).
+/// </summary>
+public sealed class MoeLayer : FeedForward
+{
+    private readonly Router _router;
+    private readonly ExpertBank[] _banks;
+
+    /// <param name="w">The layer's scope: the router's <c>gate</c> and the experts' <c>experts.{e}</c>.</param>
+    public MoeLayer(ModelConfig model, MoeConfig config, WeightScope w)
+    {
+        _router = config.Router.Build(model, config, w);
+        _banks = new ExpertBank[config.Banks.Count];
+        int first = 0;
+        for (int i = 0; i < _banks.Length; i++)
+        {
+            _banks[i] = config.Banks[i].Build(model, w, first);
+            first += _banks[i].Count;
+        }
+    }
+
+    public IReadOnlyList<ExpertBank> Banks => _banks;
+
+    public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context)
+    {
+        Routing r = _router.Route(g, x, context);        // decide
+        Tensor y = g.Experts(x, r, _banks);              // dispatch, compute, combine   [T, D]
+        return (y, r);
+    }
+}

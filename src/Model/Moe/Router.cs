@@ -1,0 +1,42 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe;
+
+/// <summary>Decides which experts each token uses. One file per router, its config record beside it.</summary>
+public abstract class Router
+{
+    /// <param name="x">[T, D] the normalised hidden states that also enter the experts.</param>
+    public abstract Routing Route(Tape g, Tensor x, in RouterContext context);
+}
+
+/// <summary>A router's settings; knows how to build it, so a new router is one new file.</summary>
+public abstract record RouterConfig
+{
+    /// <param name="moe">The layer the router belongs to.</param>
+    /// <param name="w">The layer's scope; a linear gate is <c>gate.weight</c> [E, D].</param>
+    public abstract Router Build(ModelConfig model, MoeConfig moe, WeightScope w);
+
+    /// <summary>The most experts one token can use.</summary>
+    public abstract int MaxExperts(int numExperts);
+}
+
+/// <summary>What a router may look at besides the tokens.</summary>
+public readonly record struct RouterContext
+{
+    /// <summary>Index of the layer: tells the layers' random numbers apart.</summary>
+    public int Layer { get; init; }
+
+    /// <summary>Router logits of the MoE layer before this one [T, E], for gating residuals; null in the first.</summary>
+    public Tensor? PreviousLogits { get; init; }
+
+    /// <summary>[T] 1 for real tokens, 0 for padding; null when all are real.</summary>
+    public Tensor? TokenMask { get; init; }
+
+    /// <summary>[T] I32 task of each token's sequence, for task-level routing.</summary>
+    public Tensor? Task { get; init; }
+
+    /// <summary>Seed and step of noise and jitter; null where routing must not be random.</summary>
+    public (ulong Seed, long Step)? Noise { get; init; }
+}

@@ -1,0 +1,42 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe.Routers;
+
+/// <summary>
+/// The k likeliest experts. Renormalised, their probabilities are divided by their sum, which equals a softmax over the
+/// chosen logits alone (Mixtral, Jiang et al., 2024); raw, they are used as they are (OLMoE, Qwen2-MoE).
+/// </summary>
+/// <param name="TopK">k</param>
+/// <param name="Renormalize">Mixtral: true.</param>
+public sealed record TopKRouterConfig(int TopK, bool Renormalize = true) : RouterConfig
+{
+    /// <exception cref="ArgumentException">k is not between 1 and E.</exception>
+    public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
+    {
+        if (TopK < 1 || TopK > moe.NumExperts)
+            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
+        return new TopKRouter(this, w["gate"].GetF32("weight", [moe.NumExperts, model.HiddenSize], Init.Normal(model.InitStd)));
+    }
+
+    public override int MaxExperts(int numExperts) => TopK;
+}
+
+public sealed class TopKRouter(TopKRouterConfig config, Tensor gate) : Router
+{
+    public override Routing Route(Tape g, Tensor x, in RouterContext context)
+    {
+        Tensor logits = g.Linear(x, gate);                                  // [T, E]
+        Tensor probs = g.Softmax(logits);                                   // [T, E]
+        Tensor selected = g.New(probs.Shape);                               // [T, E]
+        g.Backend.SelectTopK(probs, config.TopK, selected);
+        g.PublishConstant(selected);
+
+        Tensor weights = g.Mul(probs, selected);                            // [T, E]
+        if (config.Renormalize)
+            weights = g.ScaleRows(weights, g.Unary<Reciprocal>(g.RowSum(weights)));
+        return Routing.Plan(g, logits, probs, selected, weights, config.TopK);
+    }
+}

@@ -1,0 +1,41 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe.Routers;
+
+/// <summary>
+/// Keep adding experts, likeliest first, until their probabilities sum to more than top_p: tokens the router is sure about
+/// use one expert, harder ones several (Huang et al., 2024, arXiv 2403.07652). The kept probabilities are the combine
+/// weights as they are, so their sum stays below 1.
+/// </summary>
+/// <param name="TopP">p; at 1 or above every expert runs.</param>
+/// <param name="MaxExpertsPerToken">At most so many; 0 for no limit.</param>
+public sealed record TopPRouterConfig(float TopP, int MaxExpertsPerToken = 0) : RouterConfig
+{
+    /// <exception cref="ArgumentException">p is not positive, or the limit is negative.</exception>
+    public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
+    {
+        if (!(TopP > 0) || MaxExpertsPerToken < 0)
+            throw new ArgumentException($"top_p must be positive and max_experts at least 0, not {TopP} and {MaxExpertsPerToken}");
+        return new TopPRouter(this, w["gate"].GetF32("weight", [moe.NumExperts, model.HiddenSize], Init.Normal(model.InitStd)));
+    }
+
+    public override int MaxExperts(int numExperts) => MaxExpertsPerToken == 0 ? numExperts : Math.Min(MaxExpertsPerToken, numExperts);
+}
+
+public sealed class TopPRouter(TopPRouterConfig config, Tensor gate) : Router
+{
+    public override Routing Route(Tape g, Tensor x, in RouterContext context)
+    {
+        Tensor logits = g.Linear(x, gate);                                  // [T, E]
+        Tensor probs = g.Softmax(logits);                                   // [T, E]
+        Tensor selected = g.New(probs.Shape);                               // [T, E]
+        g.Backend.SelectTopP(probs, new TopPRule(config.TopP, Strict: true, config.MaxExpertsPerToken), selected);
+        g.PublishConstant(selected);
+
+        Tensor weights = g.Mul(probs, selected);                            // [T, E]
+        return Routing.Plan(g, logits, probs, selected, weights, config.MaxExperts(logits.Cols));
+    }
+}

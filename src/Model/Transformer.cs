@@ -1,0 +1,70 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Layers;
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model;
+
+/// <summary>A decoder-only language model: embedding → blocks → norm → logits. All families are this one, by configuration.</summary>
+public sealed class Transformer : IDisposable
+{
+    private readonly IBackend _backend;
+    private readonly Tensor _embedding, _head, _frequencies;
+    private readonly Block[] _blocks;
+    private readonly RmsNorm _norm;
+
+    public Transformer(ModelConfig config, WeightStore weights)
+    {
+        Config = config;
+        _backend = weights.Backend;
+        WeightScope w = weights.Root["model"];
+        _embedding = w["embed_tokens"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
+        _blocks = [.. config.Layers.Select((layer, i) => new Block(config, layer, w["layers"][i]))];
+        _norm = new RmsNorm(config, w["norm"]);
+        _head = config.TieWordEmbeddings
+            ? _embedding
+            : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
+        _frequencies = _backend.From([config.Attention.HeadDim / 2], RopeFrequencies(config.Attention));
+    }
+
+    public ModelConfig Config { get; }
+
+    public IReadOnlyList<Block> Blocks => _blocks;
+
+    /// <summary>Logits for the batch's tokens, or for <see cref="Batch.LogitRows"/> alone.</summary>
+    /// <param name="layers">Cleared and filled with what left each block; passed in so that a decode loop reuses it.</param>
+    /// <param name="noise">Seed and step of the routers' noise in training; null for none.</param>
+    public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null)
+    {
+        layers.Clear();
+        Tensor x = g.GatherRows(_embedding, batch.Tokens);                                    // [T, D]
+        Tensor? previousLogits = null;
+        for (int i = 0; i < _blocks.Length; i++)
+        {
+            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Noise = noise };
+            LayerOutput y = g.Block((block: _blocks[i], x, batch, _frequencies, cache: cache?[i], context),
+                static (g, s) => s.block.Forward(g, s.x, s.batch, s._frequencies, s.cache, s.context));
+            layers.Add(y);
+            g.FreeEarly(x);
+            x = y.Hidden;
+            previousLogits = y.Routing?.Logits ?? previousLogits;
+        }
+        if (batch.LogitRows is { } rows)
+            x = g.GatherRows(x, rows);
+        Tensor final = _norm.Forward(g, x);
+        return new ForwardResult(g.Linear(final, _head), final);                              // [T, V]
+    }
+
+    public void Dispose() => _backend.Free(_frequencies);
+
+    /// <summary>θ^(−2i/K) for pair i, rounded to F32 at each step as references compute it.</summary>
+    private static float[] RopeFrequencies(AttentionConfig c) =>
+        [.. Enumerable.Range(0, c.HeadDim / 2).Select(i => 1f / MathF.Pow(c.RopeTheta, 2f * i / c.HeadDim))];
+}
+
+/// <param name="Logits">[T, V]</param>
+/// <param name="FinalNorm">[T, D] what the output projection reads.</param>
+public readonly record struct ForwardResult(Tensor Logits, Tensor FinalNorm);
