@@ -1,0 +1,32 @@
+namespace MoeFromScratch.Tensors;
+
+/// <summary>A host F32 tensor as rows and columns, so that the reference's loops read like the formulas: m[t, d].</summary>
+internal readonly ref struct Matrix(Tensor tensor)
+{
+    private readonly Span<float> _values = tensor.Floats;
+
+    public int Rows { get; } = tensor.Rows;
+    public int Cols { get; } = tensor.Cols;
+
+    public ref float this[int row, int col] => ref this[row][col];
+
+    public Span<float> this[int row] => _values.Slice(row * Cols, Cols);
+}
+
+/// <summary>A host weight as rows and columns, read as F32 from however it is stored.</summary>
+internal readonly ref struct WeightMatrix(Tensor tensor)
+{
+    private readonly DType _dtype = tensor.DType;
+    private readonly ReadOnlySpan<float> _floats = tensor.DType == DType.F32 ? tensor.Floats : [];
+    private readonly ReadOnlySpan<ushort> _halves = tensor.DType == DType.F32 ? [] : tensor.Host<ushort>();
+
+    public int Rows { get; } = tensor.Rows;
+    public int Cols { get; } = tensor.Cols;
+
+    public float this[int row, int col] => _dtype switch
+    {
+        DType.F32 => _floats.Slice(row * Cols, Cols)[col],
+        DType.BF16 => DTypes.FromBF16(_halves.Slice(row * Cols, Cols)[col]),
+        _ => DTypes.FromF16(_halves.Slice(row * Cols, Cols)[col]),
+    };
+}

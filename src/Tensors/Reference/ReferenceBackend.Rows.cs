@@ -1,0 +1,144 @@
+using System.Numerics;
+
+namespace MoeFromScratch.Tensors;
+
+public sealed partial class ReferenceBackend
+{
+    public void RowDot(Tensor a, Tensor? b, Tensor y)
+    {
+        Matrix am = new(a), bm = new(b ?? a);
+        for (int t = 0; t < a.Rows; t++)
+        {
+            double sum = 0;
+            for (int d = 0; d < a.Cols; d++)
+                sum += (double)am[t, d] * (b is null ? 1 : bm[t, d]);
+            y.Floats[t] += (float)sum;
+        }
+    }
+
+    public void ColumnSum(Tensor x, Tensor? w, Tensor y)
+    {
+        Matrix xm = new(x);
+        for (int d = 0; d < x.Cols; d++)
+        {
+            double sum = 0;
+            for (int t = 0; t < x.Rows; t++)
+                sum += (double)(w is null ? 1 : w.Floats[t]) * xm[t, d];
+            y.Floats[d] += (float)sum;
+        }
+    }
+
+    public void ScaleRows(Tensor x, Tensor s, Tensor y)
+    {
+        Matrix xm = new(x), ym = new(y);
+        for (int t = 0; t < y.Rows; t++)
+            for (int d = 0; d < y.Cols; d++)
+                ym[t, d] += s.Floats[t] * xm[t, d];
+    }
+
+    public void Outer(Tensor? a, Tensor? b, Tensor y)
+    {
+        Matrix ym = new(y);
+        for (int t = 0; t < y.Rows; t++)
+            for (int d = 0; d < y.Cols; d++)
+                ym[t, d] += (a is null ? 1 : a.Floats[t]) * (b is null ? 1 : b.Floats[d]);
+    }
+
+    public void Softmax(Tensor x, Tensor y)
+    {
+        Matrix xm = new(x), ym = new(y);
+        for (int t = 0; t < x.Rows; t++)
+        {
+            double lse = LogSumExp<float>(xm[t]);
+            for (int d = 0; d < x.Cols; d++)
+                ym[t, d] = (float)Math.Exp(xm[t, d] - lse);
+        }
+    }
+
+    public void SoftmaxGrad(Tensor y, Tensor dy, Tensor dx)
+    {
+        Matrix ym = new(y), dym = new(dy), dxm = new(dx);
+        for (int t = 0; t < y.Rows; t++)
+        {
+            double dot = Dot(dym[t], ym[t]);
+            for (int d = 0; d < y.Cols; d++)
+                dxm[t, d] += (float)(ym[t, d] * (dym[t, d] - dot));
+        }
+    }
+
+    public void LogSumExp(Tensor x, Tensor y)
+    {
+        Matrix xm = new(x);
+        for (int t = 0; t < x.Rows; t++)
+            y.Floats[t] = (float)LogSumExp<float>(xm[t]);
+    }
+
+    public void LogSumExpGrad(Tensor x, Tensor y, Tensor dy, Tensor dx)
+    {
+        Matrix xm = new(x), dxm = new(dx);
+        for (int t = 0; t < x.Rows; t++)
+            for (int d = 0; d < x.Cols; d++)
+                dxm[t, d] += (float)(dy.Floats[t] * Math.Exp((double)xm[t, d] - y.Floats[t]));
+    }
+
+    public void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r)
+    {
+        Matrix xm = new(x), ym = new(y);
+        for (int t = 0; t < x.Rows; t++)
+        {
+            double meanSquare = Dot(xm[t], xm[t]) / x.Cols;
+            double scale = 1 / Math.Sqrt(meanSquare + eps);
+            for (int d = 0; d < x.Cols; d++)
+                ym[t, d] = (float)(xm[t, d] * scale * w.Floats[d]);
+            r.Floats[t] = (float)scale;
+        }
+    }
+
+    public void RmsNormGrad(Tensor x, Tensor w, Tensor r, Tensor dy, Tensor? dx, Tensor? dw)
+    {
+        Matrix xm = new(x), dym = new(dy);
+        if (dx is not null)
+        {
+            Matrix dxm = new(dx);
+            for (int t = 0; t < x.Rows; t++)
+            {
+                double scale = r.Floats[t];
+                double mean = 0;
+                for (int d = 0; d < x.Cols; d++)
+                    mean += (double)dym[t, d] * w.Floats[d] * xm[t, d] / x.Cols;
+                for (int d = 0; d < x.Cols; d++)
+                    dxm[t, d] += (float)(scale * ((double)dym[t, d] * w.Floats[d] - xm[t, d] * scale * scale * mean));
+            }
+        }
+        if (dw is not null)
+            for (int d = 0; d < x.Cols; d++)
+            {
+                double sum = 0;
+                for (int t = 0; t < x.Rows; t++)
+                    sum += (double)dym[t, d] * xm[t, d] * r.Floats[t];
+                dw.Floats[d] += (float)sum;
+            }
+    }
+
+    private static double Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
+    {
+        double sum = 0;
+        for (int i = 0; i < a.Length; i++)
+            sum += (double)a[i] * b[i];
+        return sum;
+    }
+
+    /// <summary>ln Σ e^x, the largest x taken out first so that no term overflows; −∞ when every x is −∞.</summary>
+    private static double LogSumExp<T>(ReadOnlySpan<T> x) where T : IFloatingPoint<T>
+    {
+        double max = double.NegativeInfinity;
+        foreach (T v in x)
+            max = Math.Max(max, double.CreateChecked(v));
+        if (double.IsNegativeInfinity(max))
+            return max;
+        double sum = 0;
+        foreach (T v in x)
+            sum += Math.Exp(double.CreateChecked(v) - max);
+        return max + Math.Log(sum);
+    }
+}
