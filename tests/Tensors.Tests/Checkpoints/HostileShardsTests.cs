@@ -33,7 +33,8 @@ public sealed class HostileShardsTests : IDisposable
     [InlineData("""{"a":"config.json"}""", "is not the plain name")]
     [InlineData("""{"a":1}""", "its shard is not a string")]
     [InlineData("[]", "weight_map is not an object")]
-    public void MapsAreRefused(string map, string rule) => AssertIndexRefused($$"""{"metadata":{"total_size":12},"weight_map":{{map}}}""", rule);
+    public void MapsAreRefused(string map, string rule) =>
+        AssertIndexRefused($$"""{"metadata":{"total_size":12},"weight_map":{{map}}}""", rule);
 
     [Theory]
     [InlineData("", "empty")]

@@ -40,7 +40,8 @@ public sealed class MutationTests : IDisposable
     private static IEnumerable<byte[]> Originals()
     {
         yield return TemporaryFolder.Bytes("""{"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}""", 8);
-        yield return TemporaryFolder.Bytes("""{"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"I64","shape":[],"data_offsets":[2,10]}}  """, 10);
+        yield return TemporaryFolder.Bytes(
+            """{"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"I64","shape":[],"data_offsets":[2,10]}}  """, 10);
         yield return TemporaryFolder.Bytes(
             """{"__metadata__":{"format":"pt"},"ä\n":{"dtype":"F16","shape":[1,1,1,3],"data_offsets":[0,6]},"z":{"dtype":"U8","shape":[0,7],"data_offsets":[6,6]}}""", 6);
     }

@@ -54,7 +54,8 @@ public sealed class RoundTripTests : IDisposable
     [Fact]
     public void UnalignedTensorsAreCopied()
     {
-        string path = _folder.Put("odd", """{"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]},"f":{"dtype":"F32","shape":[2],"data_offsets":[2,10]}}""", 10);
+        string path = _folder.Put("odd",
+            """{"b":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]},"f":{"dtype":"F32","shape":[2],"data_offsets":[2,10]}}""", 10);
         using var file = SafetensorsFile.Open(path);
         Tensor f = file.Get("f");
         Assert.Equal([2, 3, 4, 5, 6, 7, 8, 9], f.Host<byte>().ToArray());
@@ -93,6 +94,17 @@ public sealed class RoundTripTests : IDisposable
         AssertEqual(whole.View([2, 3], 9), file.Get("rows"));
     }
 
+    /// <summary>More than the writer and the stream under it take at once.</summary>
+    [Fact]
+    public void BigTensorsComeBack()
+    {
+        Tensor big = Filled(DType.BF16, [1300, 1301]);
+        SafetensorsWriter.Write(_folder["x"], [("big", big), ("after", Filled(DType.BF16, [3]))]);
+        using var file = SafetensorsFile.Open(_folder["x"]);
+        AssertEqual(big, file.Get("big"));
+        AssertEqual(Filled(DType.BF16, [3]), file.Get("after"));
+    }
+
     [Fact]
     public void AFailedWriteLeavesTheOldFile()
     {
@@ -107,7 +119,8 @@ public sealed class RoundTripTests : IDisposable
         Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(_folder["x"], [("w", fine), ("w", fine)]));
         Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(_folder["x"], [("__metadata__", fine)]));
         Assert.ThrowsAny<ArgumentException>(() => SafetensorsWriter.Write(_folder["x"], [("half \ud800", fine)]));
-        Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(_folder["x"], [("far", new Tensor([1], DType.F32, new ElsewhereStorage()))]));
+        var far = new Tensor([1], DType.F32, new ElsewhereStorage());
+        Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(_folder["x"], [("far", far)]));
 
         Assert.Equal(before, File.ReadAllBytes(_folder["x"]));
         Assert.Equal(["x"], _folder.Files);
@@ -133,7 +146,9 @@ public sealed class RoundTripTests : IDisposable
     [Fact]
     public void LeftoversOfAKilledWriterAreRemoved()
     {
-        foreach (string file in new[] { "model-00001-of-00009.safetensors.tmp", "model.safetensors.index.json.tmp", "model-00003-of-00009.safetensors" })
+        string[] leftovers =
+            ["model-00001-of-00009.safetensors.tmp", "model.safetensors.index.json.tmp", "model-00003-of-00009.safetensors"];
+        foreach (string file in leftovers)
             File.WriteAllText(_folder[file], "");
         File.WriteAllText(_folder["state.safetensors"], "ours to keep");
         SafetensorsWriter.WriteSharded(_folder.Path, [("w", Filled(DType.F32, [4]))], 1 << 20);
