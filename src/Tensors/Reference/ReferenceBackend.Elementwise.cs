@@ -1,4 +1,4 @@
-namespace MoeFromScratch.Tensors.Reference;
+namespace MoeFromScratch.Tensors;
 
 public sealed partial class ReferenceBackend
 {

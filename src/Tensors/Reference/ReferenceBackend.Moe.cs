@@ -1,4 +1,6 @@
-namespace MoeFromScratch.Tensors.Reference;
+using MoeFromScratch.Tensors.Reference;
+
+namespace MoeFromScratch.Tensors;
 
 public sealed partial class ReferenceBackend
 {

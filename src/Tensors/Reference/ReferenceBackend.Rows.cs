@@ -1,6 +1,7 @@
 using System.Numerics;
+using MoeFromScratch.Tensors.Reference;
 
-namespace MoeFromScratch.Tensors.Reference;
+namespace MoeFromScratch.Tensors;
 
 public sealed partial class ReferenceBackend
 {

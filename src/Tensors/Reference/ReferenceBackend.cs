@@ -1,4 +1,6 @@
-namespace MoeFromScratch.Tensors.Reference;
+using MoeFromScratch.Tensors.Reference;
+
+namespace MoeFromScratch.Tensors;
 
 /// <summary>
 /// The readable specification of the seam, and the oracle of every other backend: one loop per formula, sums in double,
