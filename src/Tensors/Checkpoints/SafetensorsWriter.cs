@@ -1,0 +1,147 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
+namespace MoeFromScratch.Tensors.Checkpoints;
+
+/// <summary>
+/// Writes safetensors files, atomically: a reader finds the old file or the new one, never a part. Tensors lie in the
+/// order of their element size (largest first), then of their names, so that every one is aligned without gaps; a
+/// file of one element type comes out byte for byte as the reference implementation writes it.
+/// </summary>
+public static partial class SafetensorsWriter
+{
+    private const int HeaderAlignment = 8;
+    private const long LargestWrite = 1 << 26;
+    private const string TemporarySuffix = ".tmp";
+
+    private static readonly UTF8Encoding Utf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    /// <summary>Writes one file, in place of whatever is at <paramref name="path"/>.</summary>
+    /// <param name="tensors">In host memory, any order; they may be views of the file that is replaced.</param>
+    /// <param name="metadata">Strings for <c>__metadata__</c>; the reference loaders want <c>format: pt</c> in weights.</param>
+    /// <exception cref="ArgumentException">A name twice, a name the format cannot hold, or a tensor that is not in host memory.</exception>
+    /// <exception cref="IOException">The file cannot be written; what was there is still there.</exception>
+    public static void Write(
+        string path, IReadOnlyList<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        CheckTensors(tensors);
+        using var replacement = new Replacement(path, stream => WriteFile(stream, tensors, metadata));
+        replacement.Commit();
+    }
+
+    private static void CheckTensors(IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    {
+        HashSet<string> names = [SafetensorsHeader.MetadataKey];
+        foreach ((string name, Tensor tensor) in tensors)
+        {
+            if (!names.Add(name))
+                throw new ArgumentException(name == SafetensorsHeader.MetadataKey
+                    ? $"no tensor can be called {name}" : $"two tensors are called {name}");
+            if (tensor.Storage is not HostStorage)
+                throw new ArgumentException($"{name} {tensor.DType}{tensor.Shape} is not in host memory");
+        }
+    }
+
+    private static void WriteFile(
+        Stream stream, IEnumerable<(string Name, Tensor Tensor)> tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        List<(string Name, Tensor Tensor)> ordered =
+            [.. tensors.OrderByDescending(t => t.Tensor.DType.Size()).ThenBy(t => t.Name, StringComparer.Ordinal)];
+        ReadOnlySpan<byte> header = Header(ordered, metadata);
+        Span<byte> length = stackalloc byte[SafetensorsFile.LengthBytes];
+        BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
+        stream.Write(length);
+        stream.Write(header);
+        foreach ((_, Tensor tensor) in ordered)
+            WriteData(stream, tensor);
+    }
+
+    /// <summary>The JSON, padded so that the data begin at a multiple of eight.</summary>
+    private static ReadOnlySpan<byte> Header(
+        List<(string Name, Tensor Tensor)> ordered, IReadOnlyDictionary<string, string>? metadata)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            json.WriteStartObject();
+            if (metadata is { Count: > 0 })
+                WriteMetadata(json, metadata);
+            long offset = 0;
+            foreach ((string name, Tensor tensor) in ordered)
+                WriteEntry(json, name, tensor, ref offset);
+            json.WriteEndObject();
+        }
+        int padding = (HeaderAlignment - buffer.WrittenCount % HeaderAlignment) % HeaderAlignment;
+        buffer.Write("       "u8[..padding]);
+        return buffer.WrittenCount <= SafetensorsHeader.MaxBytes
+            ? buffer.WrittenSpan
+            : throw new ArgumentException($"a header of {buffer.WrittenCount} bytes; the limit is {SafetensorsHeader.MaxBytes}");
+    }
+
+    private static void WriteMetadata(Utf8JsonWriter json, IReadOnlyDictionary<string, string> metadata)
+    {
+        json.WriteStartObject(SafetensorsHeader.MetadataKey);
+        foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+            json.WriteString(Utf8.GetBytes(key), Utf8.GetBytes(value));
+        json.WriteEndObject();
+    }
+
+    private static void WriteEntry(Utf8JsonWriter json, string name, Tensor tensor, ref long offset)
+    {
+        json.WriteStartObject(Utf8.GetBytes(name));    // as bytes: half a surrogate pair throws instead of turning into U+FFFD
+        json.WriteString("dtype", tensor.DType.ToString());
+        json.WriteStartArray("shape");
+        foreach (int dimension in tensor.Shape)
+            json.WriteNumberValue(dimension);
+        json.WriteEndArray();
+        json.WriteStartArray("data_offsets");
+        json.WriteNumberValue(offset);
+        json.WriteNumberValue(offset = checked(offset + tensor.Bytes));
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    private static unsafe void WriteData(Stream stream, Tensor tensor)
+    {
+        byte* data = tensor.Pointer<byte>();
+        long count;
+        for (long at = 0; at < tensor.Bytes; at += count)
+        {
+            count = Math.Min(LargestWrite, tensor.Bytes - at);
+            stream.Write(new ReadOnlySpan<byte>(data + at, (int)count));
+        }
+        GC.KeepAlive(tensor);
+    }
+
+    /// <summary>A file written and flushed beside its place, which takes the place on <see cref="Commit"/> and vanishes otherwise.</summary>
+    private sealed class Replacement : IDisposable
+    {
+        private readonly string _temporary;
+
+        public Replacement(string path, Action<Stream> write)
+        {
+            Path = path;
+            _temporary = path + TemporarySuffix;
+            try
+            {
+                using var stream = new FileStream(_temporary, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16);
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+            catch
+            {
+                Dispose();
+                throw;
+            }
+        }
+
+        public string Path { get; }
+
+        public void Commit() => File.Move(_temporary, Path, overwrite: true);
+
+        public void Dispose() => File.Delete(_temporary);
+    }
+}
