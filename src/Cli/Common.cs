@@ -1,0 +1,57 @@
+using System.CommandLine;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MoeFromScratch.Gpu;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Cli;
+
+/// <summary>Options that several verbs share.</summary>
+internal static class Common
+{
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+
+    public static readonly Option<bool> Verbose = new("--verbose") { Description = "Show stack traces of errors.", Recursive = true };
+
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "auto, cpu, reference (slow, exact), cuda, opencl or ilgpu-cpu.",
+        DefaultValueFactory = _ => "auto",
+        HelpName = "DEVICE",
+    };
+
+    public static Option<int> Threads() => new("--threads")
+    {
+        Description = "Threads of the cpu device; 0 takes all cores. Results do not depend on it.",
+        DefaultValueFactory = _ => 0,
+        HelpName = "N",
+    };
+
+    public static Option<ulong> Seed() => new("--seed")
+    {
+        Description = "Seed of all random numbers.",
+        DefaultValueFactory = _ => 0,
+        HelpName = "N",
+    };
+
+    public static Option<bool> Json(string what) => new("--json") { Description = $"Print {what} as JSON, and nothing else, on standard output." };
+
+    public static Argument<string> Checkpoint() => new("CHECKPOINT") { Description = "Folder with config.json and safetensors." };
+
+    /// <exception cref="ArgumentException">No such device, or a negative number of threads.</exception>
+    /// <exception cref="NotSupportedException">The device is not there; the message says why.</exception>
+    public static IBackend Backend(string device, int threads)
+    {
+        if (threads is < 0 or > 1024)
+            throw new ArgumentException($"--threads must lie between 0 and 1024, not be {threads}");
+        return device switch
+        {
+            "auto" or "cpu" => CpuBackend.Create(threads),
+            "reference" => new ReferenceBackend(),
+            _ when GpuBackend.Devices.Contains(device) => GpuBackend.Create(device),
+            _ => throw new ArgumentException($"there is no device '{device}'; 'moe devices' lists them"),
+        };
+    }
+
+    public static void PrintJson(JsonNode json) => Console.Out.WriteLine(json.ToJsonString(Indented));
+}

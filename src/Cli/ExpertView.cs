@@ -1,0 +1,56 @@
+using MoeFromScratch.Model;
+using MoeFromScratch.Model.Generation;
+using Spectre.Console;
+
+namespace MoeFromScratch.Cli;
+
+/// <summary>
+/// Text coloured by the experts it used: blue for the tokens the routers were sure about, over green and yellow to red for
+/// those that needed many. Plain text where the output is no terminal.
+/// </summary>
+internal sealed class ExpertView(ModelConfig config)
+{
+    private static readonly (double UpTo, Color Color, string Label)[] Scale =
+    [
+        (1.25, Color.Blue, "up to 1.25"),
+        (1.75, Color.Green, "up to 1.75"),
+        (2.5, Color.Yellow, "up to 2.5"),
+        (double.PositiveInfinity, Color.Red, "more"),
+    ];
+
+    private readonly int[] _layers = [.. config.Layers.Index().Where(static l => l.Item is MoeConfig).Select(static l => l.Index)];
+    private readonly List<GeneratedToken> _tokens = [];
+
+    public void Write(string text, in GeneratedToken token)
+    {
+        _tokens.Add(token);
+        double experts = token.ExpertsPerToken;
+        Color color = Array.Find(Scale, s => experts <= s.UpTo).Color;
+        AnsiConsole.Write(new Text(text, new Style(color)));
+    }
+
+    /// <summary>The legend and a line per mixture layer.</summary>
+    public void WriteSummary()
+    {
+        if (_tokens.Count == 0 || _layers.Length == 0)
+            return;
+        Console.WriteLine();
+        if (AnsiConsole.Profile.Capabilities.Ansi)
+        {
+            AnsiConsole.Write(new Text("experts per token: "));
+            foreach ((_, Color color, string label) in Scale)
+                AnsiConsole.Write(new Text($"{label}  ", new Style(color)));
+            Console.WriteLine();
+        }
+        Console.WriteLine($"mean experts per token: {_tokens.Average(static t => t.ExpertsPerToken):f2} over {_tokens.Count} tokens");
+        foreach ((int at, int layer) in _layers.Index())
+        {
+            int experts = ((MoeConfig)config.Layers[layer]).NumExperts;
+            int[] histogram = new int[experts + 1];
+            foreach (GeneratedToken token in _tokens)
+                histogram[token.Experts[at]]++;
+            IEnumerable<string> parts = histogram.Index().Where(static h => h.Item > 0).Select(h => $"{h.Index}: {100.0 * h.Item / _tokens.Count:f0} %");
+            Console.WriteLine($"layer {layer,2}: {_tokens.Average(t => t.Experts[at]):f2} of {experts}   ({string.Join(", ", parts)})");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+using System.CommandLine;
+using MoeFromScratch.Cli.Verbs;
+
+namespace MoeFromScratch.Cli;
+
+/// <summary>The tool <c>moe</c>: parses the command line, runs a verb, and turns every failure into one line and an exit code.</summary>
+public static class Program
+{
+    public const int Success = 0, Failure = 1, Usage = 2, Interrupted = 130;
+
+    public static int Main(string[] args)
+    {
+        RootCommand root = new("Mixture-of-experts language models in C# from the first byte.")
+        {
+            GenerateVerb.Command(), TrainVerb.Command(), TraceVerb.Command(), InspectVerb.Command(), DevicesVerb.Command(),
+        };
+        root.Add(Common.Verbose);
+
+        ParseResult parsed = root.Parse(args);
+        if (parsed.Errors.Count > 0)
+        {
+            Fail($"{parsed.Errors[0].Message.TrimEnd('.')} (try 'moe {parsed.CommandResult.Command.Name} --help')".Replace("moe moe", "moe", StringComparison.Ordinal));
+            return Usage;
+        }
+        try
+        {
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+        }
+        catch (Exception e)
+        {
+            Fail(parsed.GetValue(Common.Verbose) ? e.ToString() : OneLine(e));
+            return Failure;
+        }
+    }
+
+    private static void Fail(string message) => Console.Error.WriteLine($"moe: {message}");
+
+    private static string OneLine(Exception e)
+    {
+        string text = e switch
+        {
+            AggregateException { InnerException: { } inner } => inner.Message,
+            OutOfMemoryException => "out of memory",
+            _ => e.Message,
+        };
+        return text.ReplaceLineEndings(" ");
+    }
+}

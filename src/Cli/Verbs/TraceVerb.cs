@@ -1,0 +1,116 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model;
+using MoeFromScratch.Model.Tracing;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Cli.Verbs;
+
+/// <summary><c>moe trace</c>: one pass over given token ids with every tensor written out.</summary>
+internal static class TraceVerb
+{
+    private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, bool Grads, int TrainSteps, float LearningRate,
+        AdamWOptions AdamW, float ClipNorm);
+
+    public static Command Command()
+    {
+        Argument<string> checkpoint = Common.Checkpoint();
+        Option<string> ids = new("--ids-file") { Description = "Token ids as JSON: [[1, 2, …], …], rows of equal length.", Required = true, HelpName = "FILE" };
+        Option<string> output = new("--out") { Description = "Where the trace goes.", Required = true, HelpName = "FILE.safetensors" };
+        Option<string?> mask = new("--mask-file") { Description = "Padding mask as JSON, 1 for tokens and 0 for padding, like the ids.", HelpName = "FILE" };
+        Option<string?> weights = new("--token-weights-file") { Description = "Weights of the tokens in the balance loss, for families that have them.", HelpName = "FILE" };
+        Option<bool> grads = new("--grads") { Description = "Also the training pass: losses and the gradient of every parameter." };
+        Option<int> steps = new("--train-steps") { Description = "Also so many AdamW steps on the whole batch: their losses and gradient norms.", HelpName = "N" };
+        Option<float> lr = new("--lr") { Description = "Learning rate of --train-steps.", DefaultValueFactory = _ => 0.002f };
+        Option<string> betas = new("--betas") { Description = "AdamW's two decay rates.", DefaultValueFactory = _ => "0.9,0.95", HelpName = "A,B" };
+        Option<float> eps = new("--eps") { Description = "AdamW's epsilon.", DefaultValueFactory = _ => 1e-8f };
+        Option<float> decay = new("--weight-decay") { Description = "AdamW's weight decay, on every parameter.", DefaultValueFactory = _ => 0.1f };
+        Option<float> clip = new("--clip-norm") { Description = "Largest gradient norm; 0 does not clip.", DefaultValueFactory = _ => 1 };
+        Option<string?> compare = new("--compare") { Description = "Do the same on a second device and print how far the two are apart.", HelpName = "DEVICE" };
+        Option<string> device = Common.Device();
+        Option<int> threads = Common.Threads();
+        Option<bool> json = Common.Json("the comparison");
+        Command command = new("trace", "Run given token ids through a model and write every tensor to a file.")
+        {
+            checkpoint, ids, output, mask, weights, grads, steps, lr, betas, eps, decay, clip, compare, device, threads, json,
+        };
+        command.SetAction(r =>
+        {
+            if (r.GetValue(weights) is not null)
+                throw new NotSupportedException("--token-weights-file: no supported family weighs tokens in its balance loss");
+            (float beta1, float beta2) = Betas(r.GetValue(betas)!);
+            Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(grads),
+                NotNegative(r.GetValue(steps), "--train-steps"), NotNegative(r.GetValue(lr), "--lr"),
+                new AdamWOptions
+                {
+                    Beta1 = beta1,
+                    Beta2 = beta2,
+                    Eps = NotNegative(r.GetValue(eps), "--eps"),
+                    WeightDecay = NotNegative(r.GetValue(decay), "--weight-decay"),
+                },
+                NotNegative(r.GetValue(clip), "--clip-norm"));
+            Trace trace = Run(settings, r.GetValue(device)!, r.GetValue(threads));
+            SafetensorsWriter.Write(r.GetValue(output)!, trace.Tensors);
+            Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {r.GetValue(output)}");
+            if (r.GetValue(compare) is { } other)
+                Print(TraceComparison.Of(trace, Run(settings, other, r.GetValue(threads))), r.GetValue(json));
+            return Program.Success;
+        });
+        return command;
+    }
+
+    private static Trace Run(Settings s, string device, int threads)
+    {
+        using IBackend backend = Common.Backend(device, threads);
+        Trace trace = new();
+        TraceInput input;
+        using (LanguageModel model = LanguageModel.Load(s.Checkpoint, backend))
+        {
+            input = TraceInput.Read(s.IdsFile, model.Config.VocabSize, s.MaskFile);
+            Tracer.Forward(trace, model, input);
+        }
+        if (s.Grads || s.TrainSteps > 0)
+        {
+            using LanguageModel model = LanguageModel.Load(s.Checkpoint, backend, trainable: true);
+            if (s.Grads)
+                Tracer.Gradients(trace, model, input);
+            if (s.TrainSteps > 0)
+                Tracer.TrainSteps(trace, model, input, s.TrainSteps, s.LearningRate, s.AdamW, s.ClipNorm);
+        }
+        return trace;
+    }
+
+    private static void Print(TraceComparison comparison, bool json)
+    {
+        if (json)
+        {
+            Common.PrintJson(new JsonObject
+            {
+                ["largest_difference"] = new JsonObject(comparison.Largest.Select(static p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value))),
+                ["different_integers"] = new JsonObject(comparison.Different.Select(static p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value))),
+            });
+            return;
+        }
+        foreach ((string name, float difference) in comparison.Largest.OrderByDescending(static p => p.Value).Take(20))
+            Console.WriteLine($"{difference,12:e3}  {name}");
+        Console.WriteLine($"{comparison.Different.Values.Sum()} of the integers differ (routing decisions and ids)");
+    }
+
+    private static (float, float) Betas(string text)
+    {
+        string[] parts = text.Split(',');
+        return parts.Length == 2 && Parse(parts[0], out float a) && Parse(parts[1], out float b)
+            ? (a, b)
+            : throw new ArgumentException($"--betas takes two numbers from 0 to below 1, like 0.9,0.95, not '{text}'");
+
+        static bool Parse(string part, out float value) =>
+            float.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out value) && value is >= 0 and < 1;
+    }
+
+    private static T NotNegative<T>(T value, string option) where T : System.Numerics.INumber<T> => value >= T.Zero && !T.IsPositiveInfinity(value)
+        ? value
+        : throw new ArgumentException($"{option} must be a number of at least 0, not {value}");
+}

@@ -1,0 +1,64 @@
+namespace MoeFromScratch.Model.Generation;
+
+/// <summary>How a text is continued.</summary>
+public sealed record GenerateOptions
+{
+    public int MaxNewTokens { get; init; } = 200;
+    public SamplerOptions Sampler { get; init; } = new();
+
+    /// <summary>Go on after an end-of-sequence token.</summary>
+    public bool IgnoreEos { get; init; }
+
+    /// <summary>Compute the whole sequence again for every token, without a key-value cache: slow, to check the cache.</summary>
+    public bool NoCache { get; init; }
+}
+
+/// <summary>One new token.</summary>
+/// <param name="Experts">Feed-forward experts used in each mixture layer at the position whose logits produced the token.</param>
+public readonly record struct GeneratedToken(int Id, IReadOnlyList<int> Experts)
+{
+    /// <summary>Mean of <see cref="Experts"/> over the mixture layers; 0 for a dense model.</summary>
+    public double ExpertsPerToken => Experts.Count == 0 ? 0 : Experts.Average();
+}
+
+/// <summary>Continues prompts.</summary>
+public static class TextGeneration
+{
+    /// <summary>
+    /// New tokens one by one, as they are made. A text that outgrows the model's context goes on from the last half of it.
+    /// </summary>
+    /// <param name="prompt">At least one token id.</param>
+    /// <exception cref="ArgumentException">An empty prompt, one longer than the context, or an id outside the vocabulary.</exception>
+    public static IEnumerable<GeneratedToken> Generate(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options)
+    {
+        int context = model.Config.MaxPositions;
+        if (prompt.Count == 0)
+            throw new ArgumentException("the prompt is empty");
+        if (prompt.Count > context)
+            throw new ArgumentException($"the prompt has {prompt.Count} tokens, the model's context is {context}");
+        ArgumentOutOfRangeException.ThrowIfNegative(options.MaxNewTokens);
+        return Continue(model, [.. prompt], options, (int)Math.Min((long)prompt.Count + options.MaxNewTokens, context));
+    }
+
+    private static IEnumerable<GeneratedToken> Continue(LanguageModel model, List<int> tokens, GenerateOptions options, int capacity)
+    {
+        using Generator generator = new(model.Transformer, model.Backend, capacity);
+        Sampler sampler = new(options.Sampler);
+        int start = 0;   // first token the model still sees
+        for (int made = 0; made < options.MaxNewTokens; made++)
+        {
+            if (tokens.Count - start > capacity)
+                start = tokens.Count - Math.Max(capacity / 2, 1);
+            if (options.NoCache || generator.Length > tokens.Count - start)
+                generator.Clear();
+            int[] unseen = [.. tokens[(start + generator.Length)..]];
+            int next = sampler.Next(generator.Feed(unseen));
+            if (!options.IgnoreEos && model.Config.EosTokenIds.Contains(next))
+                yield break;
+            int[] experts = new int[generator.MoeLayers];
+            generator.CountExperts(experts);
+            tokens.Add(next);
+            yield return new GeneratedToken(next, experts);
+        }
+    }
+}
