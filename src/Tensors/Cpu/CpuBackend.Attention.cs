@@ -23,6 +23,8 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Matrix(lse, q.Rows, layout.Heads);
         view.Y = y.Pointer<float>();
         view.Lse = lse.Pointer<float>();
+        Fill(y, 0);
+        Fill(lse, float.NegativeInfinity);
         int blocks = 0;
         long work = 0;
         for (int s = 0; s < sequences.Rows; s++)
