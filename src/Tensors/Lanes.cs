@@ -29,6 +29,9 @@ public unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
     static abstract TSelf Log(TSelf a);
     static abstract TSelf Sqrt(TSelf a);
 
+    /// <summary>2^n for whole numbers n from −126 to 127.</summary>
+    static abstract TSelf PowerOfTwo(TSelf n);
+
     /// <summary>Lane by lane: a &gt; 0 ? b : c.</summary>
     static abstract TSelf IfPositive(TSelf a, TSelf b, TSelf c);
 
@@ -62,10 +65,12 @@ public readonly unsafe struct Lanes1(float value) : ILanes<Lanes1>
     public static Lanes1 Exp(Lanes1 a) => new(MathF.Exp(a.Value));
     public static Lanes1 Log(Lanes1 a) => new(MathF.Log(a.Value));
     public static Lanes1 Sqrt(Lanes1 a) => new(MathF.Sqrt(a.Value));
+    public static Lanes1 PowerOfTwo(Lanes1 n) => new(BitConverter.Int32BitsToSingle(((int)n.Value + 127) << 23));
     public static Lanes1 IfPositive(Lanes1 a, Lanes1 b, Lanes1 c) => a.Value > 0 ? b : c;
     public static float Sum(Lanes1 a) => a.Value;
     public static float HorizontalMax(Lanes1 a) => a.Value;
     public static Lanes1 LoadBF16(ushort* p) => new(DTypes.FromBF16(*p));
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes1 LoadF16(ushort* p) => new(DTypes.FromF16(*p));
 }
 
@@ -87,9 +92,12 @@ public readonly unsafe struct Lanes4(Vector128<float> value) : ILanes<Lanes4>
     public static Lanes4 Max(Lanes4 a, Lanes4 b) => new(Vector128.Max(a.Value, b.Value));
     public static Lanes4 Min(Lanes4 a, Lanes4 b) => new(Vector128.Min(a.Value, b.Value));
     public static Lanes4 Abs(Lanes4 a) => new(Vector128.Abs(a.Value));
-    public static Lanes4 Exp(Lanes4 a) => new(Vector128.Exp(a.Value));
+    public static Lanes4 Exp(Lanes4 a) => LanesMath.Exp(a);
     public static Lanes4 Log(Lanes4 a) => new(Vector128.Log(a.Value));
     public static Lanes4 Sqrt(Lanes4 a) => new(Vector128.Sqrt(a.Value));
+
+    public static Lanes4 PowerOfTwo(Lanes4 n) =>
+        new(Vector128.ShiftLeft(Vector128.ConvertToInt32Native(n.Value) + Vector128.Create(127), 23).AsSingle());
 
     public static Lanes4 IfPositive(Lanes4 a, Lanes4 b, Lanes4 c) =>
         new(Vector128.ConditionalSelect(Vector128.GreaterThan(a.Value, Vector128<float>.Zero), b.Value, c.Value));
@@ -104,6 +112,7 @@ public readonly unsafe struct Lanes4(Vector128<float> value) : ILanes<Lanes4>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes4 LoadF16(ushort* p)
     {
         Vector128<uint> wide = Wide(p);
@@ -136,9 +145,12 @@ public readonly unsafe struct Lanes8(Vector256<float> value) : ILanes<Lanes8>
     public static Lanes8 Max(Lanes8 a, Lanes8 b) => new(Vector256.Max(a.Value, b.Value));
     public static Lanes8 Min(Lanes8 a, Lanes8 b) => new(Vector256.Min(a.Value, b.Value));
     public static Lanes8 Abs(Lanes8 a) => new(Vector256.Abs(a.Value));
-    public static Lanes8 Exp(Lanes8 a) => new(Vector256.Exp(a.Value));
+    public static Lanes8 Exp(Lanes8 a) => LanesMath.Exp(a);
     public static Lanes8 Log(Lanes8 a) => new(Vector256.Log(a.Value));
     public static Lanes8 Sqrt(Lanes8 a) => new(Vector256.Sqrt(a.Value));
+
+    public static Lanes8 PowerOfTwo(Lanes8 n) =>
+        new(Vector256.ShiftLeft(Vector256.ConvertToInt32Native(n.Value) + Vector256.Create(127), 23).AsSingle());
 
     public static Lanes8 IfPositive(Lanes8 a, Lanes8 b, Lanes8 c) =>
         new(Vector256.ConditionalSelect(Vector256.GreaterThan(a.Value, Vector256<float>.Zero), b.Value, c.Value));
@@ -153,6 +165,7 @@ public readonly unsafe struct Lanes8(Vector256<float> value) : ILanes<Lanes8>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes8 LoadF16(ushort* p)
     {
         Vector256<uint> wide = Wide(p);
@@ -185,9 +198,12 @@ public readonly unsafe struct Lanes16(Vector512<float> value) : ILanes<Lanes16>
     public static Lanes16 Max(Lanes16 a, Lanes16 b) => new(Vector512.Max(a.Value, b.Value));
     public static Lanes16 Min(Lanes16 a, Lanes16 b) => new(Vector512.Min(a.Value, b.Value));
     public static Lanes16 Abs(Lanes16 a) => new(Vector512.Abs(a.Value));
-    public static Lanes16 Exp(Lanes16 a) => new(Vector512.Exp(a.Value));
+    public static Lanes16 Exp(Lanes16 a) => LanesMath.Exp(a);
     public static Lanes16 Log(Lanes16 a) => new(Vector512.Log(a.Value));
     public static Lanes16 Sqrt(Lanes16 a) => new(Vector512.Sqrt(a.Value));
+
+    public static Lanes16 PowerOfTwo(Lanes16 n) =>
+        new(Vector512.ShiftLeft(Vector512.ConvertToInt32Native(n.Value) + Vector512.Create(127), 23).AsSingle());
 
     public static Lanes16 IfPositive(Lanes16 a, Lanes16 b, Lanes16 c) =>
         new(Vector512.ConditionalSelect(Vector512.GreaterThan(a.Value, Vector512<float>.Zero), b.Value, c.Value));
@@ -202,6 +218,7 @@ public readonly unsafe struct Lanes16(Vector512<float> value) : ILanes<Lanes16>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes16 LoadF16(ushort* p)
     {
         Vector512<uint> wide = Wide(p);

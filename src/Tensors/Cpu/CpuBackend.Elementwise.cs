@@ -13,7 +13,14 @@ internal sealed unsafe partial class CpuBackend<V>
         _pool.Run(Pieces(x.Count, Piece), job);
     }
 
-    public void Fill(Tensor y, float value) => Map(y, y, y, y, new FillMap { Value = value });
+    public void Fill(Tensor y, float value)
+    {
+        Check.Weight(y, y.Rows, y.Cols);
+        if (y.DType == DType.F32)
+            Map(y, y, y, y, new FillMap { Value = value });
+        else
+            y.Host<ushort>().Fill(y.DType == DType.BF16 ? DTypes.ToBF16(value) : DTypes.ToF16(value));
+    }
 
     public void Unary<TOp>(Tensor x, Tensor y) where TOp : struct, IUnary => Map(x, x, x, y, default(UnaryMap<TOp>));
 

@@ -89,8 +89,11 @@ internal sealed unsafe partial class CpuBackend<V>
         {
             if (Labels[row] < 0)
                 return;
-            RowMath<V>.AddExp(Dy[row], Logits + row * D, Lse[row], Dlogits + row * D, D);
-            Dlogits[row * D + Labels[row]] -= Dy[row];
+            float* x = Logits + row * D, dx = Dlogits + row * D;
+            int label = Labels[row];
+            float atLabel = dx[label] + Dy[row] * (MathF.Exp(x[label] - Lse[row]) - 1);
+            RowMath<V>.AddExp(Dy[row], x, Lse[row], dx, D);
+            dx[label] = atLabel;
         }
     }
 

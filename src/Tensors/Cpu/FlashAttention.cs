@@ -1,9 +1,9 @@
 namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
-/// Attention forward (Dao et al., 2022): a block of queries walks over blocks of keys with a running maximum and sum per row;
-/// y holds the unnormalised output meanwhile. A piece is (sequence, key head, block of queries), with all query heads that
-/// share the key head, so that a block of keys is read and packed once for the group.
+/// Attention forward (Dao et al., 2022): a block of queries walks over blocks of keys with a running maximum and sum per row.
+/// y, zero before, holds the unnormalised output meanwhile; lse, −∞ before, stays so for a query that sees nothing. A piece is
+/// (sequence, key head, block of queries) with all query heads that share the key head: they read and pack a block of keys once.
 /// </summary>
 internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
 {
@@ -34,7 +34,8 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
             return;
 
         float* max = Scratch + worker * ScratchPerWorker, sum = max + QueryBlock * View.Group, rest = sum + QueryBlock * View.Group;
-        Start(s, kvHead, first, end, max, sum);
+        new Span<float>(max, QueryBlock * View.Group).Fill(float.NegativeInfinity);
+        new Span<float>(sum, QueryBlock * View.Group).Clear();
         if (s.Queries <= FewQueries)
             ByRows(s, kvHead, first, end, max, sum, rest);
         else
@@ -46,24 +47,16 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
 
     private readonly float* KeyRow(float* x, in Sequence s, int j, int head) => x + (s.Key + j) * View.KRow + (long)head * View.Layout.HeadDim;
 
-    private readonly void Start(in Sequence s, int kvHead, int first, int end, float* max, float* sum)
-    {
-        new Span<float>(max, QueryBlock * View.Group).Fill(float.NegativeInfinity);
-        new Span<float>(sum, QueryBlock * View.Group).Clear();
-        for (int i = first; i < end; i++)
-            new Span<float>(Row(View.Y, s, i, kvHead * View.Group), View.Group * View.Layout.HeadDim).Clear();
-    }
-
     private readonly void Finish(in Sequence s, int kvHead, int first, int end, float* max, float* sum)
     {
         for (int g = 0; g < View.Group; g++)
             for (int i = first; i < end; i++)
             {
                 int head = kvHead * View.Group + g, state = g * QueryBlock + i - first;
-                bool blind = sum[state] == 0;
-                if (!blind)
-                    RowMath<V>.Scale(1 / sum[state], Row(View.Y, s, i, head), View.Layout.HeadDim);
-                View.Lse[(long)(s.Query + i) * View.Layout.Heads + head] = blind ? float.NegativeInfinity : max[state] + MathF.Log(sum[state]);
+                if (sum[state] == 0)
+                    continue;
+                RowMath<V>.Scale(1 / sum[state], Row(View.Y, s, i, head), View.Layout.HeadDim);
+                View.Lse[(long)(s.Query + i) * View.Layout.Heads + head] = max[state] + MathF.Log(sum[state]);
             }
     }
 

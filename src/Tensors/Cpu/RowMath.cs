@@ -100,6 +100,6 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
                 sum += V.Exp(Tail.Load<V>(x + i, end - i, float.NegativeInfinity) - minus);
             total += V.Sum(sum);
         }
-        return shift + (float)Math.Log(total);
+        return (float)(shift + Math.Log(total));
     }
 }
