@@ -175,15 +175,16 @@ public abstract partial class GoldenNumerics
     private static void AdamW(GoldenFile f)
     {
         Tensor p = f.Get("param.0"), m = f.Zeros(p.Shape), v = f.Zeros(p.Shape);
+        AdamWStep rule = new(1, (float)Hyper("lr"), Hyper("beta1"), Hyper("beta2"), (float)Hyper("eps"), (float)Hyper("weight_decay"));
         for (int step = 1; step <= 3; step++)
         {
-            f.Backend.AdamW(f.Get($"grad.{step}"), new AdamWStep(step, Hyper("lr"), Hyper("beta1"), Hyper("beta2"), Hyper("eps"), Hyper("weight_decay")), p, m, v);
+            f.Backend.AdamW(f.Get($"grad.{step}"), rule with { Step = step }, p, m, v);
             f.AssertClose($"param.{step}", p);
             f.AssertClose($"exp_avg.{step}", m);
             f.AssertClose($"exp_avg_sq.{step}", v);
         }
 
-        float Hyper(string name) => (float)f.Scalar("hyper." + name);
+        double Hyper(string name) => f.Scalar("hyper." + name);
     }
 
     private static void ClipGradNorm(GoldenFile f)
