@@ -197,8 +197,15 @@ public sealed class Tape : IDisposable
         bool records = _records;
         _records = false;
         int mark = _owned.Count;
-        TResult result = body(this, state);
-        _records = records;
+        TResult result;
+        try
+        {
+            result = body(this, state);
+        }
+        finally
+        {
+            _records = records;   // else a block that throws would leave a tape that records nothing more
+        }
 
         List<Tensor>? outputs = _records ? _owned[mark..].FindAll(static t => t.IsKept) : null;
         FreeScratch(mark);
