@@ -28,7 +28,7 @@ public sealed class Tape : IDisposable
     }
 
     private readonly List<Tensor> _owned = [];
-    private readonly List<Tensor> _gradients = [];   // of intermediates; each is freed when its node has run
+    private readonly List<Tensor> _graded = [];   // tensors whose gradient the tape made; freed when their node has run
     private readonly List<Entry> _entries = [];
     private readonly Stack<Tensor> _handles = new();
     private readonly bool _tracks;         // gradients are wanted at all
@@ -58,7 +58,7 @@ public sealed class Tape : IDisposable
     /// <summary>A draft of uninitialised memory, freed with the tape or with the block it is made in.</summary>
     public Tensor New(Shape shape, DType dtype = DType.F32)
     {
-        Tensor y = Own(shape, dtype, _owned);
+        Tensor y = Own(shape, dtype);
         y.IsDraft = true;
         return y;
     }
@@ -74,7 +74,7 @@ public sealed class Tape : IDisposable
     /// <summary>A published tensor with one value everywhere; no gradient flows to it.</summary>
     public Tensor Constant(Shape shape, float value)
     {
-        Tensor y = Own(shape, DType.F32, _owned);
+        Tensor y = Own(shape, DType.F32);
         Backend.Fill(y, value);
         return y;
     }
@@ -82,7 +82,7 @@ public sealed class Tape : IDisposable
     /// <summary>A published tensor with the given values; no gradient flows to it.</summary>
     public Tensor Constant<T>(Shape shape, DType dtype, ReadOnlySpan<T> values) where T : unmanaged
     {
-        Tensor y = Own(shape, dtype, _owned);
+        Tensor y = Own(shape, dtype);
         Backend.Upload(values, y);
         return y;
     }
@@ -138,8 +138,9 @@ public sealed class Tape : IDisposable
             return null;
         if (x.Grad is null)
         {
-            x.Grad = Own(x.Shape, DType.F32, _gradients);
+            x.Grad = Take(x.Shape, DType.F32);
             Backend.Fill(x.Grad, 0);
+            _graded.Add(x);
         }
         return x.Grad;
     }
@@ -177,8 +178,7 @@ public sealed class Tape : IDisposable
             else if (entry.Output.Grad is { } dy)
             {
                 node.Backward(this, dy);
-                entry.Output.Grad = null;
-                Release(dy, _gradients);
+                FreeGrad(entry.Output);
             }
         }
     }
@@ -224,32 +224,37 @@ public sealed class Tape : IDisposable
     /// <summary>In inference, frees a tensor whose last reader has run; in training does nothing.</summary>
     public void FreeEarly(Tensor x)
     {
-        if (!_tracks && !_keepsAll && _owned.Contains(x))
-            Release(x, _owned);
+        if (!_tracks && !_keepsAll && _owned.Remove(x))
+            Recycle(x);
     }
 
     /// <summary>Frees everything the tape made and forgets what it recorded.</summary>
     public void Reset()
     {
         _entries.Clear();
+        while (_graded.Count > 0)
+            FreeGrad(_graded[^1]);
         foreach (Tensor t in _owned)
             Recycle(t);
-        foreach (Tensor t in _gradients)
-            Recycle(t);
         _owned.Clear();
-        _gradients.Clear();
     }
 
     public void Dispose() => Reset();
 
-    private Tensor Own(Shape shape, DType dtype, List<Tensor> list)
+    private Tensor Own(Shape shape, DType dtype)
+    {
+        Tensor y = Take(shape, dtype);
+        _owned.Add(y);
+        return y;
+    }
+
+    /// <summary>New memory under a used handle, if there is one.</summary>
+    private Tensor Take(Shape shape, DType dtype)
     {
         Storage storage = Backend.Allocate(shape.Count * dtype.Size());
-        if (_handles.TryPop(out Tensor? y))
-            y.Set(shape, dtype, storage);
-        else
-            y = new Tensor(shape, dtype, storage);
-        list.Add(y);
+        if (!_handles.TryPop(out Tensor? y))
+            return new Tensor(shape, dtype, storage);
+        y.Set(shape, dtype, storage);
         return y;
     }
 
@@ -271,10 +276,12 @@ public sealed class Tape : IDisposable
         _owned.RemoveRange(end, _owned.Count - end);
     }
 
-    private void Release(Tensor t, List<Tensor> list)
+    /// <summary>Frees the gradient that <see cref="Grad"/> made for <paramref name="x"/> and leaves no handle behind that could be recycled.</summary>
+    private void FreeGrad(Tensor x)
     {
-        list.RemoveAt(list.LastIndexOf(t));
-        Recycle(t);
+        _graded.RemoveAt(_graded.LastIndexOf(x));
+        Recycle(x.Grad!);
+        x.Grad = null;
     }
 
     private void Recycle(Tensor t)
@@ -306,8 +313,7 @@ public sealed class Tape : IDisposable
                 if (outputs[i].Grad is not { } dy)
                     continue;
                 g.Backend.Axpy(1, dy, g.Grad(again[i])!);
-                outputs[i].Grad = null;
-                g.Release(dy, g._gradients);
+                g.FreeGrad(outputs[i]);
             }
             g.Replay(entries);
             foreach (Tensor t in again)
