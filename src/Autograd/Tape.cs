@@ -145,7 +145,10 @@ public sealed class Tape : IDisposable
         return x.Grad;
     }
 
-    /// <summary>Runs every recorded op backwards from a scalar, adding to the gradients of all parameters it depends on.</summary>
+    /// <summary>
+    /// Runs every recorded op backwards from a scalar, adding to the gradients of all parameters it depends on, and forgets
+    /// the recording: several losses of one forward pass are added up first.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The loss does not depend on a parameter, or an op has no gradient.</exception>
     public void Backward(Tensor loss)
     {
@@ -162,6 +165,8 @@ public sealed class Tape : IDisposable
             throw new InvalidOperationException($"{y.Describe()} does not depend on anything that requires a gradient");
         Backend.Upload(dy, seed);
         Replay(from: 0);
+        if (y.Grad is not null)
+            throw new InvalidOperationException($"no recorded op leads to {y.Describe()}: what was recorded is walked back once");
     }
 
     /// <summary>Walks the entries back to <paramref name="from"/> and drops them.</summary>
