@@ -99,10 +99,9 @@ public sealed class Tape : IDisposable
     /// <param name="moreInputs">A second group, such as the weights of all experts.</param>
     public Entry? Publish(Tensor y, ReadOnlySpan<Tensor?> inputs, ReadOnlySpan<Tensor> moreInputs)
     {
-        if (!y.IsDraft)
-            throw new InvalidOperationException($"{y.Describe()} is published twice");
-        y.RequiresGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
-        y.IsDraft = false;
+        bool wantsGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
+        EndDraft(y);
+        y.RequiresGrad = wantsGrad;
         if (!_records || !y.RequiresGrad)
             return null;
         Entry entry = new(y);
@@ -125,10 +124,18 @@ public sealed class Tape : IDisposable
     }
 
     /// <summary>Publishes what no gradient flows through: selections, counts, slot lists.</summary>
+    /// <exception cref="InvalidOperationException"><paramref name="y"/> is not a draft.</exception>
     public Tensor PublishConstant(Tensor y)
     {
-        y.IsDraft = false;
+        EndDraft(y);
         return y;
+    }
+
+    private static void EndDraft(Tensor y)
+    {
+        if (!y.IsDraft)
+            throw new InvalidOperationException($"{y.Describe()} is published twice");
+        y.IsDraft = false;
     }
 
     /// <summary>Where the gradient of <paramref name="x"/> accumulates; zeros at first; null where none is wanted.</summary>
