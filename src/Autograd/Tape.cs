@@ -27,7 +27,7 @@ public sealed class Tape : IDisposable
         public Node? Node { get; set; }
     }
 
-    private readonly List<Tensor> _owned = [];
+    private readonly List<Tensor?> _owned = [];   // in the order of creation; a hole where one was freed early
     private readonly List<Tensor> _graded = [];   // tensors whose gradient the tape made; freed when their node has run
     private readonly List<Entry> _entries = [];
     private readonly Stack<Tensor> _handles = new();
@@ -219,7 +219,7 @@ public sealed class Tape : IDisposable
             _records = records;   // else a block that throws would leave a tape that records nothing more
         }
 
-        List<Tensor>? outputs = _records ? _owned[mark..].FindAll(static t => t.IsKept) : null;
+        List<Tensor>? outputs = _records ? Kept(mark) : null;
         FreeScratch(mark);
         if (outputs?.Find(static t => t.RequiresGrad) is { } any)
             _entries.Add(new Entry(any) { Node = new Checkpoint<TState, TResult>(state, body, outputs) });
@@ -236,8 +236,11 @@ public sealed class Tape : IDisposable
     /// <summary>In inference, frees a tensor whose last reader has run; in training does nothing.</summary>
     public void FreeEarly(Tensor x)
     {
-        if (!_tracks && !_keepsAll && _owned.Remove(x))
-            Recycle(x);
+        int i = _tracks || _keepsAll ? -1 : _owned.LastIndexOf(x);
+        if (i < 0)
+            return;
+        _owned[i] = null;   // a hole, so that running blocks still know where theirs begin
+        Recycle(x);
     }
 
     /// <summary>Frees everything the tape made and forgets what it recorded.</summary>
@@ -246,8 +249,9 @@ public sealed class Tape : IDisposable
         _entries.Clear();
         while (_graded.Count > 0)
             FreeGrad(_graded[^1]);
-        foreach (Tensor t in _owned)
-            Recycle(t);
+        foreach (Tensor? t in _owned)
+            if (t is not null)
+                Recycle(t);
         _owned.Clear();
     }
 
@@ -270,19 +274,29 @@ public sealed class Tape : IDisposable
         return y;
     }
 
+    /// <summary>What was made since <paramref name="mark"/> and is to leave its block.</summary>
+    private List<Tensor> Kept(int mark)
+    {
+        List<Tensor> kept = [];
+        for (int i = mark; i < _owned.Count; i++)
+            if (_owned[i] is { IsKept: true } t)
+                kept.Add(t);
+        return kept;
+    }
+
     /// <summary>Frees what was made since <paramref name="mark"/> and not kept; the kept ones lose their mark and stay.</summary>
     private void FreeScratch(int mark)
     {
         int end = mark;
         for (int i = mark; i < _owned.Count; i++)
         {
-            Tensor t = _owned[i];
-            if (t.IsKept)
+            Tensor? t = _owned[i];
+            if (t is { IsKept: true })
             {
                 t.IsKept = false;
                 _owned[end++] = t;
             }
-            else
+            else if (t is not null)
                 Recycle(t);
         }
         _owned.RemoveRange(end, _owned.Count - end);
@@ -318,7 +332,7 @@ public sealed class Tape : IDisposable
                 return;
             int mark = g._owned.Count, entries = g._entries.Count;
             body(g, state);
-            List<Tensor> again = g._owned[mark..].FindAll(static t => t.IsKept);
+            List<Tensor> again = g.Kept(mark);
             for (int i = 0; i < outputs.Count; i++)
             {
                 // The fresh output takes over the gradient that the forgotten one collected.
