@@ -138,6 +138,9 @@ public sealed class Tape : IDisposable
         y.IsDraft = false;
     }
 
+    /// <summary>The nodes recorded so far, in order; null where an op has not set its own. For tests.</summary>
+    internal IEnumerable<Node?> Recorded => _entries.Select(static entry => entry.Node);
+
     /// <summary>Where the gradient of <paramref name="x"/> accumulates; zeros at first; null where none is wanted.</summary>
     public Tensor? Grad(Tensor x)
     {
