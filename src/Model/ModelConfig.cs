@@ -52,6 +52,10 @@ public sealed record AttentionConfig
 
     /// <summary>With a value above 0, a token sees only the last so many.</summary>
     public int Window { get; init; }
+
+    /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it.</summary>
+    public float[] RopeFrequencies() =>
+        [.. Enumerable.Range(0, HeadDim / 2).Select(i => 1f / MathF.Pow(RopeTheta, 2f * i / HeadDim))];
 }
 
 /// <summary>One layer's feed-forward part.</summary>

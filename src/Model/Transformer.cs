@@ -27,7 +27,7 @@ public sealed class Transformer : IDisposable
         _head = config.TieWordEmbeddings
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
-        _frequencies = _backend.From([config.Attention.HeadDim / 2], RopeFrequencies(config.Attention));
+        _frequencies = _backend.From([config.Attention.HeadDim / 2], config.Attention.RopeFrequencies());
     }
 
     public ModelConfig Config { get; }
@@ -59,10 +59,6 @@ public sealed class Transformer : IDisposable
     }
 
     public void Dispose() => _backend.Free(_frequencies);
-
-    /// <summary>θ^(−2i/K) for pair i, rounded to F32 at each step as references compute it.</summary>
-    private static float[] RopeFrequencies(AttentionConfig c) =>
-        [.. Enumerable.Range(0, c.HeadDim / 2).Select(i => 1f / MathF.Pow(c.RopeTheta, 2f * i / c.HeadDim))];
 }
 
 /// <param name="Logits">[T, V]</param>

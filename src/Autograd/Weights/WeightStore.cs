@@ -12,6 +12,7 @@ public sealed class WeightStore(IBackend backend, IWeightSource source, bool tra
     private readonly List<Tensor> _all = [];
     private readonly HashSet<string> _paths = [];
     private readonly List<Tensor> _copies = [];
+    private readonly Dictionary<Tensor, DType> _storedTypes = [];
 
     public IBackend Backend => backend;
 
@@ -45,7 +46,22 @@ public sealed class WeightStore(IBackend backend, IWeightSource source, bool tra
         }
         y.Name = path;
         _all.Add(y);
+        _storedTypes.Add(y, trainable ? DType.F32 : stored.DType);
         return y;
+    }
+
+    /// <summary>A host copy of a parameter in the type a checkpoint should store: what it was loaded from, F32 once it could change.</summary>
+    public Tensor Stored(Tensor parameter)
+    {
+        DType dtype = _storedTypes[parameter];
+        Tensor source = parameter;
+        if (dtype != parameter.DType)
+            backend.Copy(parameter, source = backend.New(parameter.Shape, dtype));
+        Tensor host = new(source.Shape, dtype, new NativeStorage(source.Bytes)) { Name = parameter.Name };
+        backend.Download(source, host.Host<byte>());
+        if (source != parameter)
+            backend.Free(source);
+        return host;
     }
 
     /// <summary>Sets every gradient to zero.</summary>

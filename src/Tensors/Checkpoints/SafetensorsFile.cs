@@ -56,7 +56,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         _byName.TryGetValue(name, out TensorEntry? entry) ? entry : throw new CheckpointException(Path, "there is no such tensor", name);
 
     /// <summary>The tensor, read-only, over the mapped file; over an aligned copy if the file does not align its elements.</summary>
-    /// <exception cref="CheckpointException">There is no such tensor, or its type, rank or a dimension is beyond <see cref="Tensor"/>.</exception>
+    /// <exception cref="CheckpointException">
+    /// There is no such tensor, or its type, rank or a dimension is beyond what <see cref="Tensor"/> can be.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public Tensor Get(string name)
     {
@@ -113,6 +115,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
             {
                 _aligned.Add(entry.Name, copy = new NativeStorage(entry.Bytes));
                 Buffer.MemoryCopy(source, copy.Pointer, entry.Bytes, entry.Bytes);
+                GC.KeepAlive(_file);
             }
             return copy;
         }

@@ -14,7 +14,7 @@ namespace MoeFromScratch.Tensors.Checkpoints;
 public static partial class SafetensorsWriter
 {
     private const int HeaderAlignment = 8;
-    private const long LargestWrite = 1 << 26;
+    private const long LargestWrite = 1 << 20;
     private const string TemporarySuffix = ".tmp";
 
     private static readonly UTF8Encoding Utf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
@@ -116,7 +116,7 @@ public static partial class SafetensorsWriter
         GC.KeepAlive(tensor);
     }
 
-    /// <summary>A file written and flushed beside its place, which takes the place on <see cref="Commit"/> and vanishes otherwise.</summary>
+    /// <summary>A file written and flushed beside its place; it takes the place on <see cref="Commit"/> and vanishes otherwise.</summary>
     private sealed class Replacement : IDisposable
     {
         private readonly string _temporary;

@@ -45,19 +45,16 @@ internal static class ShardIndex
     public static void Write(Stream stream, IReadOnlyDictionary<string, string> map, long totalBytes)
     {
         var options = new JsonWriterOptions { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-        using (var json = new Utf8JsonWriter(stream, options))
-        {
-            json.WriteStartObject();
-            json.WriteStartObject("metadata");
-            json.WriteNumber("total_size", totalBytes);
-            json.WriteEndObject();
-            json.WriteStartObject("weight_map");
-            foreach ((string name, string file) in map.OrderBy(pair => pair.Key, StringComparer.Ordinal))
-                json.WriteString(name, file);
-            json.WriteEndObject();
-            json.WriteEndObject();
-        }
-        stream.Write("\n"u8);
+        using var json = new Utf8JsonWriter(stream, options);
+        json.WriteStartObject();
+        json.WriteStartObject("metadata");
+        json.WriteNumber("total_size", totalBytes);
+        json.WriteEndObject();
+        json.WriteStartObject("weight_map");
+        foreach ((string name, string file) in map.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+            json.WriteString(name, file);
+        json.WriteEndObject();
+        json.WriteEndObject();
     }
 
     private static Dictionary<string, string> ReadMap(ref StrictJson json)

@@ -1,4 +1,4 @@
-namespace MoeFromScratch.Tensors;
+namespace MoeFromScratch.Tensors.Reference;
 
 /// <summary>One head of one packed sequence: where its queries and keys lie, and which of them meet.</summary>
 internal readonly ref struct AttentionHead

@@ -1,4 +1,4 @@
-namespace MoeFromScratch.Tensors;
+namespace MoeFromScratch.Tensors.Reference;
 
 /// <summary>A host F32 tensor as rows and columns, so that the reference's loops read like the formulas: m[t, d].</summary>
 internal readonly ref struct Matrix(Tensor tensor)

@@ -4,6 +4,7 @@ public sealed partial class ReferenceBackend
 {
     public void Unary<TOp>(Tensor x, Tensor y) where TOp : struct, IUnary
     {
+        Check.Same(y, x);
         Span<float> xv = x.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = F<TOp>(xv[i]);
@@ -11,6 +12,8 @@ public sealed partial class ReferenceBackend
 
     public void UnaryGrad<TOp>(Tensor x, Tensor dy, Tensor dx) where TOp : struct, IUnary
     {
+        Check.Same(dy, x);
+        Check.Same(dx, x);
         Span<float> xv = x.Floats, dyv = dy.Floats, dxv = dx.Floats;
         for (int i = 0; i < dxv.Length; i++)
             dxv[i] += dyv[i] * Slope<TOp>(xv[i]);
@@ -18,6 +21,8 @@ public sealed partial class ReferenceBackend
 
     public void Gated<TOp>(Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary
     {
+        Check.Same(b, a);
+        Check.Same(y, a);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = F<TOp>(av[i]) * bv[i];
@@ -25,6 +30,10 @@ public sealed partial class ReferenceBackend
 
     public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
     {
+        Check.Same(b, a);
+        Check.Same(dy, a);
+        Check.Same(da, a);
+        Check.Same(db, a);
         Span<float> av = a.Floats, bv = b.Floats, dyv = dy.Floats;
         if (da is not null)
             for (int i = 0; i < dyv.Length; i++)
@@ -36,6 +45,8 @@ public sealed partial class ReferenceBackend
 
     public void Add(Tensor a, Tensor b, Tensor y)
     {
+        Check.Same(b, a);
+        Check.Same(y, a);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = av[i] + bv[i];
@@ -43,6 +54,8 @@ public sealed partial class ReferenceBackend
 
     public void Mul(Tensor a, Tensor b, Tensor y)
     {
+        Check.Same(b, a);
+        Check.Same(y, a);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = av[i] * bv[i];
@@ -50,6 +63,8 @@ public sealed partial class ReferenceBackend
 
     public void MulAdd(Tensor a, Tensor b, Tensor y)
     {
+        Check.Same(b, a);
+        Check.Same(y, a);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] += av[i] * bv[i];
@@ -57,6 +72,7 @@ public sealed partial class ReferenceBackend
 
     public void Axpy(float alpha, Tensor x, Tensor y)
     {
+        Check.Same(y, x);
         Span<float> xv = x.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] += alpha * xv[i];

@@ -1,13 +1,20 @@
+using MoeFromScratch.Tensors.Reference;
+
 namespace MoeFromScratch.Tensors;
 
 public sealed partial class ReferenceBackend
 {
     public void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse)
     {
+        Check.F32(logits);
+        Check.Ints(labels, logits.Rows);
+        Check.Vector(y, logits.Rows);
+        Check.Vector(lse, logits.Rows);
         Matrix lm = new(logits);
         for (int t = 0; t < logits.Rows; t++)
         {
             int label = labels.Ints[t];
+            Check.That(label < logits.Cols, "a label lies outside the vocabulary");
             double logSumExp = LogSumExp<float>(lm[t]);
             lse.Floats[t] = (float)logSumExp;
             y.Floats[t] = label < 0 ? 0 : (float)(logSumExp - lm[t, label]);
@@ -16,6 +23,10 @@ public sealed partial class ReferenceBackend
 
     public void CrossEntropyGrad(Tensor logits, Tensor labels, Tensor lse, Tensor dy, Tensor dlogits)
     {
+        Check.Same(dlogits, logits);
+        Check.Ints(labels, logits.Rows);
+        Check.Vector(lse, logits.Rows);
+        Check.Vector(dy, logits.Rows);
         Matrix lm = new(logits), dlm = new(dlogits);
         for (int t = 0; t < logits.Rows; t++)
         {
@@ -30,10 +41,18 @@ public sealed partial class ReferenceBackend
         }
     }
 
-    public void SumOfSquares(Tensor x, Tensor y) => y.Floats[0] += (float)Dot(x.Floats, x.Floats);
+    public void SumOfSquares(Tensor x, Tensor y)
+    {
+        Check.F32(x);
+        Check.Vector(y, 1);
+        y.Floats[0] += (float)Dot(x.Floats, x.Floats);
+    }
 
     public void AdamW(Tensor g, in AdamWStep step, Tensor p, Tensor m, Tensor v)
     {
+        Check.Same(p, g);
+        Check.Same(m, g);
+        Check.Same(v, g);
         double decay = 1 - (double)step.LearningRate * step.WeightDecay;
         double mCorrection = 1 - Math.Pow(step.Beta1, step.Step);
         double vCorrection = 1 - Math.Pow(step.Beta2, step.Step);

@@ -1,4 +1,5 @@
 using System.Numerics;
+using MoeFromScratch.Tensors.Reference;
 
 namespace MoeFromScratch.Tensors;
 
@@ -6,6 +7,8 @@ public sealed partial class ReferenceBackend
 {
     public void RowDot(Tensor a, Tensor? b, Tensor y)
     {
+        Check.Same(b, a);
+        Check.Vector(y, a.Rows);
         Matrix am = new(a), bm = new(b ?? a);
         for (int t = 0; t < a.Rows; t++)
         {
@@ -18,6 +21,10 @@ public sealed partial class ReferenceBackend
 
     public void ColumnSum(Tensor x, Tensor? w, Tensor y)
     {
+        Check.F32(x);
+        if (w is not null)
+            Check.Vector(w, x.Rows);
+        Check.Vector(y, x.Cols);
         Matrix xm = new(x);
         for (int d = 0; d < x.Cols; d++)
         {
@@ -30,6 +37,8 @@ public sealed partial class ReferenceBackend
 
     public void ScaleRows(Tensor x, Tensor s, Tensor y)
     {
+        Check.Same(y, x);
+        Check.Vector(s, x.Rows);
         Matrix xm = new(x), ym = new(y);
         for (int t = 0; t < y.Rows; t++)
             for (int d = 0; d < y.Cols; d++)
@@ -38,6 +47,11 @@ public sealed partial class ReferenceBackend
 
     public void Outer(Tensor? a, Tensor? b, Tensor y)
     {
+        Check.F32(y);
+        if (a is not null)
+            Check.Vector(a, y.Rows);
+        if (b is not null)
+            Check.Vector(b, y.Cols);
         Matrix ym = new(y);
         for (int t = 0; t < y.Rows; t++)
             for (int d = 0; d < y.Cols; d++)
@@ -46,6 +60,7 @@ public sealed partial class ReferenceBackend
 
     public void Softmax(Tensor x, Tensor y)
     {
+        Check.Same(y, x);
         Matrix xm = new(x), ym = new(y);
         for (int t = 0; t < x.Rows; t++)
         {
@@ -57,6 +72,8 @@ public sealed partial class ReferenceBackend
 
     public void SoftmaxGrad(Tensor y, Tensor dy, Tensor dx)
     {
+        Check.Same(dy, y);
+        Check.Same(dx, y);
         Matrix ym = new(y), dym = new(dy), dxm = new(dx);
         for (int t = 0; t < y.Rows; t++)
         {
@@ -68,6 +85,8 @@ public sealed partial class ReferenceBackend
 
     public void LogSumExp(Tensor x, Tensor y)
     {
+        Check.F32(x);
+        Check.Vector(y, x.Rows);
         Matrix xm = new(x);
         for (int t = 0; t < x.Rows; t++)
             y.Floats[t] = (float)LogSumExp<float>(xm[t]);
@@ -75,6 +94,9 @@ public sealed partial class ReferenceBackend
 
     public void LogSumExpGrad(Tensor x, Tensor y, Tensor dy, Tensor dx)
     {
+        Check.Same(dx, x);
+        Check.Vector(y, x.Rows);
+        Check.Vector(dy, x.Rows);
         Matrix xm = new(x), dxm = new(dx);
         for (int t = 0; t < x.Rows; t++)
             for (int d = 0; d < x.Cols; d++)
@@ -83,6 +105,9 @@ public sealed partial class ReferenceBackend
 
     public void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r)
     {
+        Check.Same(y, x);
+        Check.Vector(w, x.Cols);
+        Check.Vector(r, x.Rows);
         Matrix xm = new(x), ym = new(y);
         for (int t = 0; t < x.Rows; t++)
         {
@@ -96,6 +121,12 @@ public sealed partial class ReferenceBackend
 
     public void RmsNormGrad(Tensor x, Tensor w, Tensor r, Tensor dy, Tensor? dx, Tensor? dw)
     {
+        Check.Same(dy, x);
+        Check.Same(dx, x);
+        Check.Vector(w, x.Cols);
+        Check.Vector(r, x.Rows);
+        if (dw is not null)
+            Check.Vector(dw, x.Cols);
         Matrix xm = new(x), dym = new(dy);
         if (dx is not null)
         {

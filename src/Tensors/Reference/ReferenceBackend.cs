@@ -1,3 +1,5 @@
+using MoeFromScratch.Tensors.Reference;
+
 namespace MoeFromScratch.Tensors;
 
 /// <summary>
@@ -17,14 +19,24 @@ public sealed partial class ReferenceBackend(bool poison = false) : IBackend
 
     public void Free(Storage storage) => _pool.Return((NativeStorage)storage);
 
-    public void Upload(ReadOnlySpan<byte> source, Tensor y) => source.CopyTo(y.Host<byte>());
+    public void Upload(ReadOnlySpan<byte> source, Tensor y)
+    {
+        Check.That(source.Length == y.Bytes, "an upload brings as many bytes as the tensor has");
+        source.CopyTo(y.Host<byte>());
+    }
 
-    public void Download(Tensor x, Span<byte> target) => x.Host<byte>().CopyTo(target);
+    public void Download(Tensor x, Span<byte> target)
+    {
+        Check.That(target.Length == x.Bytes, "a download takes as many bytes as the tensor has");
+        x.Host<byte>().CopyTo(target);
+    }
 
     public Tensor Import(Tensor host) => host;
 
     public void Copy(Tensor x, Tensor y)
     {
+        Check.That(x.Count == y.Count, "a copy has as many elements as its source");
+        Check.That(x.DType == y.DType || (x.DType.IsWeight() && y.DType.IsWeight()), "only F32, BF16 and F16 convert into each other");
         if (x.DType == y.DType)
         {
             x.Host<byte>().CopyTo(y.Host<byte>());
@@ -38,6 +50,7 @@ public sealed partial class ReferenceBackend(bool poison = false) : IBackend
 
     public void Fill(Tensor y, float value)
     {
+        Check.That(y.DType.IsWeight(), "only F32, BF16 and F16 are filled");
         for (int i = 0; i < y.Count; i++)
             Store(value, y, i);
     }

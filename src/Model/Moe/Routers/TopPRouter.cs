@@ -14,11 +14,11 @@ namespace MoeFromScratch.Model.Moe.Routers;
 /// <param name="MaxExpertsPerToken">At most so many; 0 for no limit.</param>
 public sealed record TopPRouterConfig(float TopP, int MaxExpertsPerToken = 0) : RouterConfig
 {
-    /// <exception cref="ArgumentException">p is not positive, or the limit is negative.</exception>
+    /// <exception cref="ArgumentException">p is negative or not a number, or the limit is negative.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
-        if (!(TopP > 0) || MaxExpertsPerToken < 0)
-            throw new ArgumentException($"top_p must be positive and max_experts at least 0, not {TopP} and {MaxExpertsPerToken}");
+        if (!(TopP >= 0) || MaxExpertsPerToken < 0)
+            throw new ArgumentException($"top_p and max_experts must be at least 0, not {TopP} and {MaxExpertsPerToken}");
         return new TopPRouter(this, w["gate"].GetF32("weight", [moe.NumExperts, model.HiddenSize], Init.Normal(model.InitStd)));
     }
 

@@ -1,0 +1,127 @@
+using System.Globalization;
+using System.Text.Json;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>
+/// A checkpoint's config.json, read key by key. A key is present with a value of its kind and range, or it is refused in
+/// one line; only keys that references give a default may be absent.
+/// </summary>
+public sealed class ConfigJson
+{
+    /// <summary>Larger dimensions than any model has, small enough that a forged one allocates nothing to speak of.</summary>
+    public const int MaxDimension = 1 << 22, MaxLayers = 4096, MaxExperts = 1 << 16;
+
+    private const int MaxBytes = 16 << 20;
+    private readonly JsonElement _root;
+
+    private ConfigJson(string path, string text, JsonElement root) => (Path, Text, _root) = (path, text, root);
+
+    /// <summary>For messages.</summary>
+    public string Path { get; }
+
+    /// <summary>The file as it is: what a loaded checkpoint is saved with.</summary>
+    public string Text { get; }
+
+    /// <exception cref="CheckpointException">The file is missing, too large, or not one JSON object.</exception>
+    public static ConfigJson Read(string path)
+    {
+        FileInfo file = new(path);
+        if (!file.Exists)
+            throw new CheckpointException(path, "there is no such file");
+        if (file.Length > MaxBytes)
+            throw new CheckpointException(path, $"a config of {file.Length} bytes is no config");
+        return Parse(path, File.ReadAllText(path));
+    }
+
+    /// <inheritdoc cref="Read"/>
+    public static ConfigJson Parse(string path, string text)
+    {
+        try
+        {
+            JsonDocumentOptions options = new() { AllowDuplicateProperties = false, MaxDepth = 64 };
+            using JsonDocument document = JsonDocument.Parse(text, options);
+            return document.RootElement.ValueKind == JsonValueKind.Object
+                ? new ConfigJson(path, text, document.RootElement.Clone())
+                : throw new CheckpointException(path, "the config is not a JSON object");
+        }
+        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
+        {
+            throw new CheckpointException(path, $"not valid JSON: {e.Message}", inner: e);
+        }
+    }
+
+    /// <summary><c>architectures[0]</c>, or null.</summary>
+    public string? Architecture =>
+        Find("architectures") is { ValueKind: JsonValueKind.Array } list && list.GetArrayLength() > 0 && list[0].ValueKind == JsonValueKind.String
+            ? list[0].GetString()
+            : null;
+
+    /// <summary><c>model_type</c>, or null.</summary>
+    public string? ModelType => Find("model_type") is { ValueKind: JsonValueKind.String } value ? value.GetString() : null;
+
+    /// <summary>Whether a key has a value other than null.</summary>
+    public bool Has(string key) => Find(key) is not null;
+
+    /// <summary>An integer from <paramref name="min"/> to <paramref name="max"/>.</summary>
+    public int Int(string key, int min = 1, int max = MaxDimension, int? absent = null)
+    {
+        if (Find(key) is not { } value)
+            return absent ?? throw Missing(key);
+        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number >= min && number <= max
+            ? number
+            : throw Refused(key, value, $"an integer from {min} to {max}");
+    }
+
+    /// <summary>A finite number above or at <paramref name="min"/>.</summary>
+    public float Float(string key, float min = 0, bool aboveMin = false, float? absent = null)
+    {
+        if (Find(key) is not { } value)
+            return absent ?? throw Missing(key);
+        return value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && float.IsFinite(number)
+            && (aboveMin ? number > min : number >= min)
+            ? number
+            : throw Refused(key, value, $"a finite number {(aboveMin ? "above" : "of at least")} {min.ToString(CultureInfo.InvariantCulture)}");
+    }
+
+    public bool Bool(string key, bool absent) => Find(key) is not { } value ? absent
+        : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
+        : throw Refused(key, value, "true or false");
+
+    /// <summary>One token id or a list of them.</summary>
+    public IReadOnlyList<int> TokenIds(string key)
+    {
+        if (Find(key) is not { } value)
+            return [];
+        if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out _)))
+            return [.. value.EnumerateArray().Select(static v => v.GetInt32())];
+        return [Int(key, min: 0, max: int.MaxValue)];
+    }
+
+    /// <summary>Refuses every value but the listed ones (absent and null included where the list has null).</summary>
+    public void Only(string key, params ReadOnlySpan<string?> allowed)
+    {
+        if (Find(key) is not { } value)
+        {
+            if (!allowed.Contains(null))
+                throw Missing(key);
+        }
+        else if (value.ValueKind != JsonValueKind.String || !allowed.Contains(value.GetString()))
+            throw Refused(key, value, string.Join(" or ", allowed.ToArray().Select(static a => a ?? "null")));
+    }
+
+    /// <summary>The error for a combination of keys that makes no model.</summary>
+    public CheckpointException Refused(string rule) => new(Path, rule);
+
+    private CheckpointException Missing(string key) => new(Path, $"{key} is missing");
+
+    private CheckpointException Refused(string key, JsonElement value, string expected)
+    {
+        string text = value.GetRawText();
+        return new CheckpointException(Path, $"{key} must be {expected}, not {(text.Length > 60 ? text[..60] + "…" : text)}");
+    }
+
+    private JsonElement? Find(string key) =>
+        _root.TryGetProperty(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+}

@@ -1,0 +1,86 @@
+using System.Text.Json.Nodes;
+using MoeFromScratch.Model.Moe.Losses;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>The config keys that the llama-shaped families share.</summary>
+internal static class LlamaKeys
+{
+    /// <summary>Everything but the feed-forward layers.</summary>
+    /// <param name="layers">Builds layer i of n.</param>
+    public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers)
+    {
+        json.Only("hidden_act", "silu", "swish");
+        if (json.Has("rope_scaling"))
+            throw json.Refused("rope_scaling is not supported for this family");
+        IReadOnlyList<int> bos = json.TokenIds("bos_token_id");
+        return new ModelConfig
+        {
+            VocabSize = json.Int("vocab_size"),
+            HiddenSize = json.Int("hidden_size"),
+            Attention = attention,
+            Layers = [.. Enumerable.Range(0, json.Int("num_hidden_layers", max: ConfigJson.MaxLayers)).Select(layers)],
+            MaxPositions = json.Int("max_position_embeddings", max: int.MaxValue),
+            RmsNormEps = json.Float("rms_norm_eps", aboveMin: true, absent: absentEps),
+            TieWordEmbeddings = json.Bool("tie_word_embeddings", absent: false),
+            InitStd = json.Float("initializer_range", absent: 0.02f),
+            BosTokenId = bos.Count > 0 ? bos[0] : null,
+            EosTokenIds = json.TokenIds("eos_token_id"),
+        };
+    }
+
+    /// <summary>Heads and their size; a config without <c>head_dim</c> divides the hidden size.</summary>
+    public static AttentionConfig Attention(ConfigJson json, int kvHeads, float ropeTheta, int window = 0)
+    {
+        int hidden = json.Int("hidden_size"), heads = json.Int("num_attention_heads", max: ConfigJson.MaxExperts);
+        if (!json.Has("head_dim") && hidden % heads != 0)
+            throw json.Refused($"hidden_size {hidden} is not a multiple of num_attention_heads {heads}");
+        int headDim = json.Int("head_dim", absent: hidden / heads);
+        if (headDim % 2 != 0)
+            throw json.Refused($"rotary embedding needs an even head size, not {headDim}");
+        if ((long)heads * headDim > ConfigJson.MaxDimension)
+            throw json.Refused($"{heads} heads of {headDim} are more than {ConfigJson.MaxDimension}");
+        if (heads % kvHeads != 0)
+            throw json.Refused($"num_attention_heads {heads} is not a multiple of num_key_value_heads {kvHeads}");
+        return new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim, RopeTheta = ropeTheta, Window = window };
+    }
+
+    public static JsonObject Write(ModelConfig c, string architecture, string modelType) => new()
+    {
+        ["architectures"] = new JsonArray(architecture),
+        ["bos_token_id"] = c.BosTokenId,
+        ["eos_token_id"] = c.EosTokenIds.Count switch
+        {
+            0 => null,
+            1 => c.EosTokenIds[0],
+            _ => new JsonArray([.. c.EosTokenIds.Select(static id => (JsonNode)id)]),
+        },
+        ["hidden_act"] = "silu",
+        ["hidden_size"] = c.HiddenSize,
+        ["initializer_range"] = c.InitStd,
+        ["max_position_embeddings"] = c.MaxPositions,
+        ["model_type"] = modelType,
+        ["num_attention_heads"] = c.Attention.Heads,
+        ["num_hidden_layers"] = c.Layers.Count,
+        ["num_key_value_heads"] = c.Attention.KvHeads,
+        ["rms_norm_eps"] = c.RmsNormEps,
+        ["rope_scaling"] = null,
+        ["rope_theta"] = c.Attention.RopeTheta,
+        ["tie_word_embeddings"] = c.TieWordEmbeddings,
+        ["torch_dtype"] = "float32",
+        ["use_cache"] = true,
+        ["vocab_size"] = c.VocabSize,
+    };
+
+    /// <summary>The one width that a family without per-layer widths has.</summary>
+    /// <exception cref="ArgumentException">The layers disagree, or the family cannot express one of them.</exception>
+    public static T Single<T>(ModelConfig config, string what, Func<FeedForwardConfig, IEnumerable<T>> values)
+    {
+        List<T> all = [.. config.Layers.SelectMany(values).Distinct()];
+        return all.Count == 1 ? all[0] : throw new ArgumentException($"this family has one {what} for all layers, the model has {all.Count}");
+    }
+
+    /// <summary>The coefficient of a loss the family stores, 0 when the model has none.</summary>
+    public static float Coefficient<TLoss>(ModelConfig config) where TLoss : RouterLoss =>
+        config.RouterLosses.OfType<TLoss>().Sum(static l => l.Coefficient);
+}

@@ -1,0 +1,107 @@
+using System.Text;
+using System.Text.Json;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Tokenizer;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model;
+
+/// <summary>A model with what belongs to it: its family, its parameters and its tokenizer; loaded from a folder or made anew.</summary>
+public sealed class LanguageModel : IDisposable
+{
+    private const string ConfigFile = "config.json";
+    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+
+    private readonly TensorFiles? _files;
+    private readonly string _configText;
+
+    private LanguageModel(Family family, string configText, ModelConfig config, WeightStore weights, TensorFiles? files, CharTokenizer? tokenizer)
+    {
+        (Family, _configText, Weights, _files, Tokenizer) = (family, configText, weights, files, tokenizer);
+        Transformer = new Transformer(config, weights);
+    }
+
+    public Family Family { get; }
+    public Transformer Transformer { get; }
+    public ModelConfig Config => Transformer.Config;
+    public WeightStore Weights { get; }
+    public IBackend Backend => Weights.Backend;
+
+    /// <summary>Null where the checkpoint has none.</summary>
+    public CharTokenizer? Tokenizer { get; }
+
+    /// <summary>Reads a checkpoint folder.</summary>
+    /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>
+    /// <exception cref="CheckpointException">A file is missing or breaks a rule; the message names it and the tensor or key.</exception>
+    public static LanguageModel Load(string folder, IBackend backend, bool trainable = false)
+    {
+        if (!Directory.Exists(folder))
+            throw new CheckpointException(folder, "there is no such folder");
+        ConfigJson json = ConfigJson.Read(Path.Combine(folder, ConfigFile));
+        Family family = Family.Recognise(json);
+        ModelConfig config = family.Read(json);
+        string tokenizerPath = Path.Combine(folder, CharTokenizer.FileName);
+        CharTokenizer? tokenizer = File.Exists(tokenizerPath) ? CharTokenizer.Load(tokenizerPath) : null;
+
+        TensorFiles files = TensorFiles.Open(folder);
+        CheckpointWeights source = new(files, family);
+        WeightStore weights = new(backend, source, trainable);
+        try
+        {
+            LanguageModel model = new(family, json.Text, config, weights, files, tokenizer);
+            source.RequireAllUsed(config);
+            return model;
+        }
+        catch (Exception e)
+        {
+            weights.Dispose();
+            files.Dispose();
+            if (e is ArgumentException)
+                throw new CheckpointException(json.Path, e.Message, inner: e);
+            throw;
+        }
+    }
+
+    /// <summary>A new trainable model with drawn parameters.</summary>
+    public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, ulong seed, CharTokenizer? tokenizer = null) =>
+        new(family, family.Write(config).ToJsonString(Indented), config, new WeightStore(backend, new RandomWeights(seed), trainable: true), null, tokenizer);
+
+    /// <summary>
+    /// Writes config.json, model.safetensors and, where there is one, tokenizer.json, each replaced as a whole; the weights
+    /// come last, so that a folder with weights is a complete one.
+    /// </summary>
+    public void Save(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        WriteText(Path.Combine(folder, ConfigFile), _configText);
+        if (Tokenizer is not null)
+            WriteText(Path.Combine(folder, CharTokenizer.FileName), Tokenizer.ToJson());
+        List<(string, Tensor)> tensors = [.. Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)))];
+        foreach (Tensor p in Weights.All)
+            tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
+        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+    }
+
+    public void Dispose()
+    {
+        Transformer.Dispose();
+        Weights.Dispose();
+        _files?.Dispose();
+    }
+
+    private static Tensor Host(float[] values)
+    {
+        Tensor host = new([values.Length], DType.F32, new NativeStorage(values.Length * sizeof(float)));
+        values.CopyTo(host.Floats);
+        return host;
+    }
+
+    private static void WriteText(string path, string text)
+    {
+        string temporary = path + ".tmp";
+        File.WriteAllText(temporary, text, new UTF8Encoding(false));
+        File.Move(temporary, path, overwrite: true);
+    }
+}

@@ -1,0 +1,42 @@
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Moe.Routers;
+
+namespace MoeFromScratch.Model.Training;
+
+/// <summary>A model's shape and a way to train it, under one name.</summary>
+public sealed record Preset(string Name, string Description, Func<int, ModelConfig> Model, TrainOptions Training)
+{
+    public static IReadOnlyList<Preset> All { get; } = [ShakespeareChar()];
+
+    /// <summary>
+    /// nanoGPT's smallest setting (4 layers, 128 wide, context 64, batch 12) with Dynamic-MoE's routing: 8 experts of half
+    /// the dense width, Top-P 0.4, the paper's two router losses.
+    /// </summary>
+    private static Preset ShakespeareChar()
+    {
+        const int Steps = 2000, Context = 64;
+        return new Preset(
+            "shakespeare-char",
+            "character level, 4 layers, 128 wide, 8 Top-P experts of 172",
+            vocabSize => new ModelConfig
+            {
+                VocabSize = vocabSize,
+                HiddenSize = 128,
+                Attention = new AttentionConfig { Heads = 4, KvHeads = 4, HeadDim = 32 },
+                Layers = [.. Enumerable.Repeat(new MoeConfig(new TopPRouterConfig(0.4f), [new FfnExpertsConfig(8, 172)]), 4)],
+                MaxPositions = Context,
+                RmsNormEps = 1e-6f,
+            },
+            new TrainOptions
+            {
+                Steps = Steps,
+                BatchSize = 12,
+                Context = Context,
+                LearningRate = new LrSchedule(LrDecay.Cosine, Peak: 1e-3f, WarmupSteps: 100, TotalSteps: Steps, Final: 1e-4f),
+                AdamW = new AdamWOptions { Beta2 = 0.99f },
+                RouterLosses = [new LoadBalanceLoss(1e-2f), new RouterEntropyLoss(1e-4f)],
+            });
+    }
+}

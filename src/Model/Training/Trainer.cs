@@ -1,0 +1,143 @@
+using System.Diagnostics;
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Training;
+
+/// <summary>How a model is trained.</summary>
+public sealed record TrainOptions
+{
+    public required int Steps { get; init; }
+
+    /// <summary>Windows per micro-batch.</summary>
+    public required int BatchSize { get; init; }
+
+    /// <summary>Tokens per window.</summary>
+    public required int Context { get; init; }
+
+    /// <summary>Micro-batches per step, their gradients summed.</summary>
+    public int Accumulate { get; init; } = 1;
+
+    public required LrSchedule LearningRate { get; init; }
+    public AdamWOptions AdamW { get; init; } = new();
+
+    /// <summary>Largest global gradient norm; 0 for no clipping.</summary>
+    public float ClipNorm { get; init; } = 1;
+
+    public ulong Seed { get; init; }
+
+    public IReadOnlyList<RouterLoss> RouterLosses { get; init; } = [];
+
+    /// <summary>Forget what happens inside a block and compute it again on the way back.</summary>
+    public bool CheckpointBlocks { get; init; }
+}
+
+/// <summary>One step, as logs show it.</summary>
+/// <param name="Loss">Mean cross-entropy, nats per token.</param>
+/// <param name="RouterLosses">Without coefficients, in the order of the options.</param>
+/// <param name="ExpertsPerToken">Mean number of feed-forward experts per token, for each mixture layer.</param>
+public sealed record TrainStep(int Step, float Loss, float GradNorm, float LearningRate, IReadOnlyList<float> RouterLosses,
+    IReadOnlyList<float> ExpertsPerToken, double TokensPerSecond);
+
+/// <summary>The training loop: next batch, forward, losses, backward, clip, step, log.</summary>
+public sealed class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
+{
+    private readonly IBackend _backend = model.Backend;
+    private readonly AdamW _optimizer = new(model.Backend, model.Weights.All, options.AdamW);
+    private readonly Tape _tape = Tape.Training(model.Backend, options.CheckpointBlocks);
+    private readonly Tape _evaluation = Tape.Inference(model.Backend);
+    private readonly List<LayerOutput> _layers = [];
+    private readonly int[] _inputs = new int[options.BatchSize * options.Context];
+    private readonly int[] _labels = new int[options.BatchSize * options.Context];
+    private readonly int[] _lengths = [.. Enumerable.Repeat(options.Context, options.BatchSize)];
+
+    /// <summary>Runs all steps, handing each to <paramref name="log"/>; stops between two steps when asked to.</summary>
+    public void Run(Action<TrainStep> log, CancellationToken stop = default)
+    {
+        for (int step = 1; step <= options.Steps && !stop.IsCancellationRequested; step++)
+            log(Step(step));
+    }
+
+    /// <summary>Takes one step.</summary>
+    /// <param name="step">Counts from 1; the batch is a function of it.</param>
+    public TrainStep Step(int step)
+    {
+        long start = Stopwatch.GetTimestamp();
+        int tokens = _inputs.Length * options.Accumulate;
+        float loss = 0;
+        float[] routerLosses = new float[options.RouterLosses.Count], experts = [];
+        model.Weights.ZeroGrad();
+        for (int micro = 0; micro < options.Accumulate; micro++)
+        {
+            data.Train(options.Seed, step, micro, _inputs, _labels);
+            Batch batch = Batch.Packed(_tape, _inputs, _lengths);
+            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step));
+            LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
+                routerScale: 1f / options.Accumulate);
+            loss += Scalar(terms.CrossEntropy);
+            for (int i = 0; i < terms.RouterLosses.Count; i++)
+                routerLosses[i] += Scalar(terms.RouterLosses[i]) / options.Accumulate;
+            experts = ExpertsPerToken();
+            _tape.Backward(terms.Total);
+            _tape.Reset();
+        }
+        float norm = GradNorm.Of(_backend, model.Weights.All);
+        float learningRate = options.LearningRate.At(step);
+        _optimizer.Step(learningRate, GradNorm.ClipScale(norm, options.ClipNorm));
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        return new TrainStep(step, loss, norm, learningRate, routerLosses, experts, tokens / seconds);
+    }
+
+    /// <summary>Mean cross-entropy over the validation windows, all of them or evenly chosen ones.</summary>
+    /// <param name="windows">How many; 0 for all.</param>
+    public float Validate(int windows = 0)
+    {
+        int all = data.ValidationWindows, count = windows == 0 ? all : Math.Min(windows, all);
+        double sum = 0;
+        for (int done = 0; done < count; done += options.BatchSize)
+        {
+            int size = Math.Min(options.BatchSize, count - done);
+            Span<int> inputs = _inputs.AsSpan(0, size * options.Context), labels = _labels.AsSpan(0, size * options.Context);
+            for (int w = 0; w < size; w++)
+                data.Validation((int)((long)(done + w) * all / count),
+                    inputs.Slice(w * options.Context, options.Context), labels.Slice(w * options.Context, options.Context));
+            _evaluation.Reset();
+            ForwardResult result = model.Transformer.Forward(_evaluation, Batch.Packed(_evaluation, inputs, _lengths.AsSpan(0, size)), _layers);
+            sum += Scalar(Loss.Of(_evaluation, result.Logits, labels, 1f / inputs.Length, _layers, []).CrossEntropy) * size;
+        }
+        _evaluation.Reset();
+        return (float)(sum / count);
+    }
+
+    public void Dispose()
+    {
+        _tape.Dispose();
+        _evaluation.Dispose();
+        _optimizer.Dispose();
+    }
+
+    /// <summary>Mean number of feed-forward experts that ran per token, for each mixture layer of the last pass.</summary>
+    private float[] ExpertsPerToken()
+    {
+        List<float> means = [];
+        foreach ((int i, LayerOutput layer) in _layers.Index())
+            if (layer.Routing is { } r)
+            {
+                int[] offsets = r.HostOffsets ?? _backend.ToInts(r.Offsets);
+                int slots = ((MoeLayer)model.Transformer.Blocks[i].FeedForward).Banks.Where(static b => b.IsFfn)
+                    .Sum(b => offsets[b.First + b.Count] - offsets[b.First]);
+                means.Add((float)slots / r.Tokens);
+            }
+        return [.. means];
+    }
+
+    private float Scalar(Tensor x)
+    {
+        Span<float> value = stackalloc float[1];
+        _backend.Download(x, value);
+        return value[0];
+    }
+}

@@ -1,0 +1,141 @@
+using MoeFromScratch.Tensors.Cpu;
+
+namespace MoeFromScratch.Tensors;
+
+internal sealed unsafe partial class CpuBackend<V>
+{
+    public void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y)
+    {
+        Check.Same(y, x);
+        Turn(x, positions, frequencies, layout, y, back: false);
+    }
+
+    public void RopeGrad(Tensor dy, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor dx)
+    {
+        Check.Same(dx, dy);
+        Turn(dy, positions, frequencies, layout, dx, back: true);
+    }
+
+    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    {
+        AttentionView view = View(q, k, v, sequences, visible, layout);
+        Check.Same(y, q);
+        Check.Matrix(lse, q.Rows, layout.Heads);
+        view.Y = y.Pointer<float>();
+        view.Lse = lse.Pointer<float>();
+        int blocks = 0;
+        for (int s = 0; s < sequences.Rows; s++)
+            blocks = Math.Max(blocks, FlashAttention<V>.QueryBlocks(view.Sequences[s]));
+        FlashAttention<V> job = new() { View = view, Blocks = blocks };
+        job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
+        _pool.Run(sequences.Rows * layout.KvHeads * blocks, job);
+    }
+
+    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
+        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv)
+    {
+        AttentionView view = View(q, k, v, sequences, visible, layout);
+        Check.Same(y, q);
+        Check.Same(dy, q);
+        Check.Same(dq, q);
+        Check.Same(dk, k);
+        Check.Same(dv, v);
+        Check.Matrix(lse, q.Rows, layout.Heads);
+        view.Y = y.Pointer<float>();
+        view.Lse = lse.Pointer<float>();
+        FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
+        job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
+        _pool.Run(sequences.Rows * layout.KvHeads, job);
+    }
+
+    private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout)
+    {
+        Check.That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.Heads % layout.KvHeads == 0,
+            "key heads divide query heads, and heads have a size");
+        Check.Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
+        Check.Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
+        Check.Same(v, k);
+        Check.Ints(sequences, 4L * sequences.Rows);
+        Sequence* s = (Sequence*)sequences.Pointer<int>();
+        int mostKeys = 0;
+        for (int i = 0; i < sequences.Rows; i++)
+        {
+            Check.That(s[i].Query >= 0 && s[i].Queries >= 0 && s[i].Query <= q.Rows - s[i].Queries, "a sequence's queries lie outside q");
+            Check.That(s[i].Key >= 0 && s[i].Keys >= 0 && s[i].Key <= k.Rows - s[i].Keys, "a sequence's keys lie outside k");
+            mostKeys = Math.Max(mostKeys, s[i].Keys);
+        }
+        if (visible is not null)
+        {
+            Check.Ints(visible, (long)q.Rows * visible.Cols);
+            Check.That(visible.Cols >= mostKeys, "visible has fewer columns than a sequence has keys");
+        }
+        return new AttentionView
+        {
+            Q = q.Pointer<float>(), K = k.Pointer<float>(), V = v.Pointer<float>(), Sequences = s,
+            Visible = visible is null ? null : visible.Pointer<int>(), VisibleCols = visible?.Cols ?? 0, Layout = layout,
+        };
+    }
+
+    private void Turn(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y, bool back)
+    {
+        Check.That(layout.HeadDim > 0 && layout.HeadDim % 2 == 0 && x.Cols % layout.HeadDim == 0, "rows are heads of an even size");
+        Check.Ints(positions, x.Rows);
+        Check.Vector(frequencies, layout.HeadDim / 2);
+        Rows(0, x.Rows, x.Cols + 8L * layout.HeadDim, new RopeRow
+        {
+            X = x.Pointer<float>(), Frequencies = frequencies.Pointer<float>(), Y = y.Pointer<float>(), Positions = positions.Pointer<int>(),
+            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads), D = x.Cols, Layout = layout, Back = back,
+        });
+    }
+
+    private struct RopeRow : IRow
+    {
+        public float* X, Frequencies, Y, Turns;
+        public int* Positions;
+        public int D;
+        public RopeLayout Layout;
+        public bool Back;
+
+        public readonly void Row(long row, int worker)
+        {
+            int half = Layout.HeadDim / 2;
+            float* cos = Turns + (long)worker * Layout.HeadDim, sin = cos + half;
+            for (int i = 0; i < half; i++)
+            {
+                (float s, float c) = MathF.SinCos(Positions[row] * Frequencies[i]);
+                (sin[i], cos[i]) = (Back ? -s : s, c);
+            }
+            for (int head = 0; head < D; head += Layout.HeadDim)
+                if (Layout.Interleaved)
+                    TurnNeighbours(X + row * D + head, cos, sin, Y + row * D + head, half);
+                else
+                    TurnHalves(X + row * D + head, cos, sin, Y + row * D + head, half);
+        }
+
+        private readonly void TurnHalves(float* x, float* cos, float* sin, float* y, int half)
+        {
+            int i = 0;
+            for (; i <= half - V.Count; i += V.Count)
+            {
+                V a = V.Load(x + i), b = V.Load(x + half + i), c = V.Load(cos + i), s = V.Load(sin + i);
+                V first = a * c - b * s, second = b * c + a * s;
+                (Back ? V.Load(y + i) + first : first).Store(y + i);
+                (Back ? V.Load(y + half + i) + second : second).Store(y + half + i);
+            }
+            for (; i < half; i++)
+                Pair(x[i], x[half + i], cos[i], sin[i], y + i, y + half + i);
+        }
+
+        private readonly void TurnNeighbours(float* x, float* cos, float* sin, float* y, int half)
+        {
+            for (int i = 0; i < half; i++)
+                Pair(x[2 * i], x[2 * i + 1], cos[i], sin[i], y + 2 * i, y + 2 * i + 1);
+        }
+
+        private readonly void Pair(float a, float b, float cos, float sin, float* first, float* second)
+        {
+            *first = (Back ? *first : 0) + (a * cos - b * sin);
+            *second = (Back ? *second : 0) + (b * cos + a * sin);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+using MoeFromScratch.Tensors.Cpu;
+
+namespace MoeFromScratch.Tensors;
+
+internal sealed unsafe partial class CpuBackend<V>
+{
+    public void Copy(Tensor x, Tensor y)
+    {
+        Check.That(x.Count == y.Count, "a copy has as many elements as its source");
+        Check.That(x.DType == y.DType || (x.DType.IsWeight() && y.DType.IsWeight()), "only F32, BF16 and F16 convert into each other");
+        byte* from = x.Pointer<byte>(), to = y.Pointer<byte>();
+        CopyJob job = new() { X = from, Y = to, Count = x.Count, From = x.DType, To = y.DType };
+        _pool.Run(Pieces(x.Count, Piece), job);
+    }
+
+    public void Fill(Tensor y, float value) => Map(y, y, y, y, new FillMap { Value = value });
+
+    public void Unary<TOp>(Tensor x, Tensor y) where TOp : struct, IUnary => Map(x, x, x, y, default(UnaryMap<TOp>));
+
+    public void UnaryGrad<TOp>(Tensor x, Tensor dy, Tensor dx) where TOp : struct, IUnary => Map(x, dy, x, dx, default(UnaryGradMap<TOp>));
+
+    public void Gated<TOp>(Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary => Map(a, b, a, y, default(GatedMap<TOp>));
+
+    public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
+    {
+        if (da is not null)
+            Map(a, b, dy, da, default(GatedSlopeMap<TOp>));
+        if (db is not null)
+            Map(a, dy, a, db, default(GatedValueMap<TOp>));
+    }
+
+    public void Add(Tensor a, Tensor b, Tensor y) => Map(a, b, a, y, default(AddMap));
+
+    public void Mul(Tensor a, Tensor b, Tensor y) => Map(a, b, a, y, default(MulMap));
+
+    public void MulAdd(Tensor a, Tensor b, Tensor y) => Map(a, b, a, y, default(MulAddMap));
+
+    public void Axpy(float alpha, Tensor x, Tensor y) => Map(x, x, x, y, new AxpyMap { Alpha = alpha });
+
+    /// <summary>y[i] = f(a[i], b[i], c[i], y[i]); who needs fewer inputs names one twice.</summary>
+    private void Map<TMap>(Tensor a, Tensor b, Tensor c, Tensor y, TMap map) where TMap : unmanaged, IMap
+    {
+        Check.F32(y);
+        Check.Vector(a, y.Count);
+        Check.Vector(b, y.Count);
+        Check.Vector(c, y.Count);
+        _pool.Run(Pieces(y.Count, Piece), new MapJob<TMap>
+        {
+            A = a.Pointer<float>(), B = b.Pointer<float>(), C = c.Pointer<float>(), Y = y.Pointer<float>(), Count = y.Count, Map = map,
+        });
+    }
+
+    private interface IMap
+    {
+        V Apply(V a, V b, V c, V y);
+    }
+
+    private struct MapJob<TMap> : IJob where TMap : unmanaged, IMap
+    {
+        public float* A, B, C, Y;
+        public long Count;
+        public TMap Map;
+
+        public readonly void Run(int index, int worker)
+        {
+            TMap map = Map;
+            long start = (long)index * Piece;
+            int count = (int)Math.Min(Piece, Count - start), i = 0;
+            float* a = A + start, b = B + start, c = C + start, y = Y + start;
+            for (; i <= count - V.Count; i += V.Count)
+                map.Apply(V.Load(a + i), V.Load(b + i), V.Load(c + i), V.Load(y + i)).Store(y + i);
+            if (i < count)
+            {
+                int rest = count - i;
+                V last = map.Apply(
+                    Tail.Load<V>(a + i, rest), Tail.Load<V>(b + i, rest), Tail.Load<V>(c + i, rest), Tail.Load<V>(y + i, rest));
+                Tail.Store(last, y + i, rest);
+            }
+        }
+    }
+
+    private struct FillMap : IMap
+    {
+        public float Value;
+        public readonly V Apply(V a, V b, V c, V y) => V.Of(Value);
+    }
+
+    private struct UnaryMap<TOp> : IMap where TOp : struct, IUnary
+    {
+        public readonly V Apply(V a, V b, V c, V y) => TOp.Apply(a);
+    }
+
+    private struct UnaryGradMap<TOp> : IMap where TOp : struct, IUnary
+    {
+        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(b, TOp.Slope(a), y);
+    }
+
+    private struct GatedMap<TOp> : IMap where TOp : struct, IUnary
+    {
+        public readonly V Apply(V a, V b, V c, V y) => TOp.Apply(a) * b;
+    }
+
+    private struct GatedSlopeMap<TOp> : IMap where TOp : struct, IUnary
+    {
+        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(c * b, TOp.Slope(a), y);
+    }
+
+    private struct GatedValueMap<TOp> : IMap where TOp : struct, IUnary
+    {
+        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(b, TOp.Apply(a), y);
+    }
+
+    private struct AddMap : IMap
+    {
+        public readonly V Apply(V a, V b, V c, V y) => a + b;
+    }
+
+    private struct MulMap : IMap
+    {
+        public readonly V Apply(V a, V b, V c, V y) => a * b;
+    }
+
+    private struct MulAddMap : IMap
+    {
+        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(a, b, y);
+    }
+
+    private struct AxpyMap : IMap
+    {
+        public float Alpha;
+        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(V.Of(Alpha), a, y);
+    }
+
+    private struct CopyJob : IJob
+    {
+        public byte* X, Y;
+        public long Count;
+        public DType From, To;
+
+        public readonly void Run(int index, int worker)
+        {
+            long start = (long)index * Piece;
+            int count = (int)Math.Min(Piece, Count - start);
+            byte* x = X + start * From.Size(), y = Y + start * To.Size();
+            if (From == To)
+                Buffer.MemoryCopy(x, y, count * To.Size(), count * To.Size());
+            else if (To == DType.F32)
+                Widen(x, From, (float*)y, count);
+            else
+                for (int i = 0; i < count; i++)
+                {
+                    float value = From switch { DType.F32 => F32.At(x, i), DType.BF16 => BF16.At(x, i), _ => F16.At(x, i) };
+                    ((ushort*)y)[i] = To == DType.BF16 ? DTypes.ToBF16(value) : DTypes.ToF16(value);
+                }
+        }
+    }
+
+    /// <summary>y = x as F32; x is F32, BF16 or F16.</summary>
+    private static void Widen(void* x, DType dtype, float* y, int count)
+    {
+        switch (dtype)
+        {
+            case DType.F32: Packing.Along<V, F32>(x, 0, 0, count, 1, y, count); break;
+            case DType.BF16: Packing.Along<V, BF16>(x, 0, 0, count, 1, y, count); break;
+            default: Packing.Along<V, F16>(x, 0, 0, count, 1, y, count); break;
+        }
+    }
+}

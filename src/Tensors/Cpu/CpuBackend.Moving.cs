@@ -1,0 +1,120 @@
+using MoeFromScratch.Tensors.Cpu;
+
+namespace MoeFromScratch.Tensors;
+
+internal sealed unsafe partial class CpuBackend<V>
+{
+    public void GatherRows(Tensor x, Tensor index, SlotRange range, Tensor y)
+    {
+        Check.Weight(x, x.Rows, y.Cols);
+        Check.F32(y);
+        (int start, int end) = Check.Slots(range, y.Rows);
+        Check.Indices(index, start, end, x.Rows);
+        Rows(start, end, y.Cols, new GatherRow
+        {
+            X = x.Pointer<byte>(), DType = x.DType, Index = index.Pointer<int>(), Y = y.Pointer<float>(), D = y.Cols,
+        });
+    }
+
+    public void ScatterAddRows(Tensor x, Tensor index, SlotRange range, Tensor y) => ScatterAdd(x, null, index, range, y);
+
+    public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
+    {
+        Check.Vector(weight, x.Rows);
+        ScatterAdd(x, weight, token, range, y);
+    }
+
+    public void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight)
+    {
+        Check.Same(dx, x);
+        Check.Vector(weight, x.Rows);
+        Check.Matrix(dy, dy.Rows, x.Cols);
+        if (dweight is not null)
+            Check.Vector(dweight, x.Rows);
+        (int start, int end) = Check.Slots(range, x.Rows);
+        Check.Indices(token, start, end, dy.Rows);
+        Rows(start, end, 2L * x.Cols, new CombineGradRow
+        {
+            X = x.Pointer<float>(), Weight = weight.Pointer<float>(), Token = token.Pointer<int>(), Dy = dy.Pointer<float>(),
+            Dx = Floats(dx), Dweight = Floats(dweight), D = x.Cols,
+        });
+    }
+
+    public void WriteRows(Tensor x, Tensor index, Tensor y)
+    {
+        Check.F32(x);
+        Check.Matrix(y, y.Rows, x.Cols);
+        Check.Ints(index, x.Rows);
+        Check.Indices(index, 0, x.Rows, y.Rows);
+        Columns(x.Cols, x.Rows, new WriteColumns
+        {
+            X = x.Pointer<float>(), Index = index.Pointer<int>(), Y = y.Pointer<float>(), Count = x.Rows, D = x.Cols,
+        });
+    }
+
+    private void ScatterAdd(Tensor x, Tensor? weight, Tensor index, in SlotRange range, Tensor y)
+    {
+        Check.F32(x);
+        Check.Matrix(y, y.Rows, x.Cols);
+        (int start, int end) = Check.Slots(range, x.Rows);
+        Check.Indices(index, start, end, y.Rows);
+        Columns(x.Cols, end - start, new ScatterAddColumns
+        {
+            X = x.Pointer<float>(), Weight = Floats(weight), Index = index.Pointer<int>(), Y = y.Pointer<float>(), Start = start, End = end, D = x.Cols,
+        });
+    }
+
+    private struct GatherRow : IRow
+    {
+        public byte* X;
+        public int* Index;
+        public float* Y;
+        public DType DType;
+        public int D;
+
+        public readonly void Row(long row, int worker) => Widen(X + (long)Index[row] * D * DType.Size(), DType, Y + row * D, D);
+    }
+
+    /// <summary>Two slots may name one row, so rows cannot be shared out; columns can, and each keeps the order of the slots.</summary>
+    private struct ScatterAddColumns : IColumns
+    {
+        public float* X, Weight, Y;
+        public int* Index;
+        public int Start, End, D;
+
+        public readonly void Columns(int first, int end)
+        {
+            for (long s = Start; s < End; s++)
+                RowMath<V>.AddScaled(Weight == null ? 1 : Weight[s], X + s * D + first, Y + (long)Index[s] * D + first, end - first);
+        }
+    }
+
+    private struct WriteColumns : IColumns
+    {
+        public float* X, Y;
+        public int* Index;
+        public int Count, D;
+
+        public readonly void Columns(int first, int end)
+        {
+            for (long t = 0; t < Count; t++)
+                new Span<float>(X + t * D + first, end - first).CopyTo(new Span<float>(Y + (long)Index[t] * D + first, end - first));
+        }
+    }
+
+    private struct CombineGradRow : IRow
+    {
+        public float* X, Weight, Dy, Dx, Dweight;
+        public int* Token;
+        public int D;
+
+        public readonly void Row(long row, int worker)
+        {
+            float* dy = Dy + (long)Token[row] * D;
+            if (Dx != null)
+                RowMath<V>.AddScaled(Weight[row], dy, Dx + row * D, D);
+            if (Dweight != null)
+                Dweight[row] += RowMath<V>.Dot(X + row * D, dy, D);
+        }
+    }
+}

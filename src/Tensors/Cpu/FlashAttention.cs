@@ -1,0 +1,169 @@
+namespace MoeFromScratch.Tensors.Cpu;
+
+/// <summary>
+/// Attention forward (Dao et al., 2022): a block of queries walks over blocks of keys with a running maximum and sum per row;
+/// y holds the unnormalised output meanwhile. A piece is (sequence, key head, block of queries), with all query heads that
+/// share the key head, so that a block of keys is read and packed once for the group.
+/// </summary>
+internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
+{
+    private const int KeyBlock = 64, FewQueries = 8;
+
+    public AttentionView View;
+    public int Blocks;
+    public float* Scratch;
+
+    private static int MR => GemmKernels<V>.MR;
+    private static int NR => GemmKernels<V>.NR;
+
+    /// <summary>Queries per piece: whole tiles.</summary>
+    private static int QueryBlock => 90 / MR * MR;
+
+    public static int QueryBlocks(in Sequence s) => (s.Queries + QueryBlock - 1) / QueryBlock;
+
+    /// <summary>Floats: packed queries, one block of keys and of values, scores and packed probabilities, maxima and sums.</summary>
+    public readonly long ScratchPerWorker =>
+        (long)QueryBlock * (View.Group * (View.Layout.HeadDim + 2) + 2 * KeyBlock) + KeyBlock * (2L * View.Layout.HeadDim + NR);
+
+    public readonly void Run(int index, int worker)
+    {
+        int block = index % Blocks, kvHead = index / Blocks % View.Layout.KvHeads;
+        ref readonly Sequence s = ref View.Sequences[index / Blocks / View.Layout.KvHeads];
+        int first = block * QueryBlock, end = Math.Min(s.Queries, first + QueryBlock);
+        if (first >= end)
+            return;
+
+        float* max = Scratch + worker * ScratchPerWorker, sum = max + QueryBlock * View.Group, rest = sum + QueryBlock * View.Group;
+        Start(s, kvHead, first, end, max, sum);
+        if (s.Queries <= FewQueries)
+            ByRows(s, kvHead, first, end, max, sum, rest);
+        else
+            ByBlocks(s, kvHead, first, end, max, sum, rest);
+        Finish(s, kvHead, first, end, max, sum);
+    }
+
+    private readonly float* Row(float* x, in Sequence s, int i, int head) => x + (s.Query + i) * View.QRow + (long)head * View.Layout.HeadDim;
+
+    private readonly float* KeyRow(float* x, in Sequence s, int j, int head) => x + (s.Key + j) * View.KRow + (long)head * View.Layout.HeadDim;
+
+    private readonly void Start(in Sequence s, int kvHead, int first, int end, float* max, float* sum)
+    {
+        new Span<float>(max, QueryBlock * View.Group).Fill(float.NegativeInfinity);
+        new Span<float>(sum, QueryBlock * View.Group).Clear();
+        for (int i = first; i < end; i++)
+            new Span<float>(Row(View.Y, s, i, kvHead * View.Group), View.Group * View.Layout.HeadDim).Clear();
+    }
+
+    private readonly void Finish(in Sequence s, int kvHead, int first, int end, float* max, float* sum)
+    {
+        for (int g = 0; g < View.Group; g++)
+            for (int i = first; i < end; i++)
+            {
+                int head = kvHead * View.Group + g, state = g * QueryBlock + i - first;
+                bool blind = sum[state] == 0;
+                if (!blind)
+                    RowMath<V>.Scale(1 / sum[state], Row(View.Y, s, i, head), View.Layout.HeadDim);
+                View.Lse[(long)(s.Query + i) * View.Layout.Heads + head] = blind ? float.NegativeInfinity : max[state] + MathF.Log(sum[state]);
+            }
+    }
+
+    /// <summary>Many queries: scores and outputs are small matmuls of packed blocks.</summary>
+    private readonly void ByBlocks(in Sequence s, int kvHead, int first, int end, float* max, float* sum, float* scratch)
+    {
+        int d = View.Layout.HeadDim, rows = end - first;
+        float* queries = scratch, keys = queries + (long)QueryBlock * View.Group * d, values = keys + KeyBlock * d;
+        float* scores = values + KeyBlock * (d + NR), probabilities = scores + QueryBlock * KeyBlock;
+        for (int g = 0; g < View.Group; g++)
+            Gemm<V>.PackAcross<F32>(Row(View.Q, s, first, kvHead * View.Group + g), 0, View.QRow, rows, d, queries + (long)g * QueryBlock * d, MR);
+
+        (int from, int to) = View.Reach(s, first, end - 1);
+        for (int key = from; key < to; key += KeyBlock)
+        {
+            int count = Math.Min(KeyBlock, to - key);
+            Gemm<V>.PackAcross<F32>(KeyRow(View.K, s, key, kvHead), 0, View.KRow, count, d, keys, NR);
+            Gemm<V>.PackAlong<F32>(KeyRow(View.V, s, key, kvHead), 0, View.KRow, d, count, values, NR);
+            for (int g = 0; g < View.Group; g++)
+            {
+                int head = kvHead * View.Group + g;
+                Gemm<V>.Multiply(rows, count, d, queries + (long)g * QueryBlock * d, keys, scores, KeyBlock, accumulate: false);
+                for (int i = 0; i < rows; i++)
+                {
+                    int state = g * QueryBlock + i;
+                    View.ScaleAndHide<V>(scores + i * KeyBlock, s, first + i, key, count);
+                    Absorb(scores + i * KeyBlock, count, ref max[state], ref sum[state], Row(View.Y, s, first + i, head));
+                }
+                Gemm<V>.PackAcross<F32>(scores, 0, KeyBlock, rows, count, probabilities, MR);
+                Gemm<V>.Multiply(rows, d, count, probabilities, values, Row(View.Y, s, first, head), View.QRow, accumulate: true);
+            }
+        }
+    }
+
+    /// <summary>Few queries, as in decoding: keys and values are read once, where they lie.</summary>
+    private readonly void ByRows(in Sequence s, int kvHead, int first, int end, float* max, float* sum, float* scores)
+    {
+        int d = View.Layout.HeadDim;
+        (int from, int to) = View.Reach(s, first, end - 1);
+        for (int key = from; key < to; key += KeyBlock)
+        {
+            int count = Math.Min(KeyBlock, to - key);
+            for (int g = 0; g < View.Group; g++)
+                for (int i = first; i < end; i++)
+                {
+                    int head = kvHead * View.Group + g, state = g * QueryBlock + i - first, j = 0;
+                    float* q = Row(View.Q, s, i, head), y = Row(View.Y, s, i, head), v = KeyRow(View.V, s, key, kvHead);
+                    for (; j <= count - 4; j += 4)
+                        GemmKernels<V>.Dot4<F32>(q, KeyRow(View.K, s, key + j, kvHead), View.KRow, d, scores + j);
+                    for (; j < count; j++)
+                        scores[j] = RowMath<V>.Dot(q, KeyRow(View.K, s, key + j, kvHead), d);
+                    View.ScaleAndHide<V>(scores, s, i, key, count);
+                    Absorb(scores, count, ref max[state], ref sum[state], y);
+                    AddRows(scores, v, View.KRow, count, y, d);
+                }
+        }
+    }
+
+    /// <summary>Turns scores into e^(score − max) under a maximum that may have risen, and what was summed before with it.</summary>
+    private readonly void Absorb(float* scores, int count, ref float max, ref float sum, float* y)
+    {
+        float top = MathF.Max(max, RowMath<V>.Max(scores, count));
+        if (float.IsNegativeInfinity(top))
+        {
+            new Span<float>(scores, count).Clear();
+            return;
+        }
+        if (top > max)
+        {
+            float shrink = MathF.Exp(max - top);
+            sum *= shrink;
+            RowMath<V>.Scale(shrink, y, View.Layout.HeadDim);
+            max = top;
+        }
+        sum += RowMath<V>.Exp(scores, top, scores, count);
+    }
+
+    /// <summary>y[d] += Σ_j weight[j] · x[j][d], four lanes' worth of columns in registers at a time.</summary>
+    private static void AddRows(float* weight, float* x, long stride, int count, float* y, int d)
+    {
+        int i = 0;
+        for (; i <= d - 4 * V.Count; i += 4 * V.Count)
+        {
+            V s0 = V.Load(y + i), s1 = V.Load(y + i + V.Count), s2 = V.Load(y + i + 2 * V.Count), s3 = V.Load(y + i + 3 * V.Count);
+            float* row = x + i;
+            for (int j = 0; j < count; j++, row += stride)
+            {
+                V w = V.Of(weight[j]);
+                s0 = V.MulAdd(w, V.Load(row), s0);
+                s1 = V.MulAdd(w, V.Load(row + V.Count), s1);
+                s2 = V.MulAdd(w, V.Load(row + 2 * V.Count), s2);
+                s3 = V.MulAdd(w, V.Load(row + 3 * V.Count), s3);
+            }
+            s0.Store(y + i);
+            s1.Store(y + i + V.Count);
+            s2.Store(y + i + 2 * V.Count);
+            s3.Store(y + i + 3 * V.Count);
+        }
+        if (i < d)
+            for (int j = 0; j < count; j++)
+                RowMath<V>.AddScaled(weight[j], x + j * stride + i, y + i, d - i);
+    }
+}

@@ -1,0 +1,105 @@
+namespace MoeFromScratch.Tensors.Cpu;
+
+/// <summary>Loops over one row that several kernels share.</summary>
+internal static unsafe class RowMath<V> where V : struct, ILanes<V>
+{
+    /// <summary>Σ_d a[d] · b[d]</summary>
+    public static float Dot(float* a, float* b, int d) => GemmKernels<V>.Dot<F32>(a, b, 0, d);
+
+    /// <summary>Σ_d a[d]</summary>
+    public static float Sum(float* a, int d)
+    {
+        V sum = V.Of(0);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            sum += V.Load(a + i);
+        if (i < d)
+            sum += Tail.Load<V>(a + i, d - i);
+        return V.Sum(sum);
+    }
+
+    /// <summary>max_d a[d]; −∞ for an empty row.</summary>
+    public static float Max(float* a, int d)
+    {
+        V max = V.Of(float.NegativeInfinity);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            max = V.Max(max, V.Load(a + i));
+        if (i < d)
+            max = V.Max(max, Tail.Load<V>(a + i, d - i, float.NegativeInfinity));
+        return V.HorizontalMax(max);
+    }
+
+    /// <summary>y[d] += alpha · x[d]</summary>
+    public static void AddScaled(float alpha, float* x, float* y, int d)
+    {
+        V scale = V.Of(alpha);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            V.MulAdd(scale, V.Load(x + i), V.Load(y + i)).Store(y + i);
+        if (i < d)
+            Tail.Store(V.MulAdd(scale, Tail.Load<V>(x + i, d - i), Tail.Load<V>(y + i, d - i)), y + i, d - i);
+    }
+
+    /// <summary>y[d] *= alpha</summary>
+    public static void Scale(float alpha, float* y, int d)
+    {
+        V scale = V.Of(alpha);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            (scale * V.Load(y + i)).Store(y + i);
+        if (i < d)
+            Tail.Store(scale * Tail.Load<V>(y + i, d - i), y + i, d - i);
+    }
+
+    /// <summary>y[d] = e^(x[d] − shift); returns the sum. y may be x.</summary>
+    public static float Exp(float* x, float shift, float* y, int d)
+    {
+        V minus = V.Of(shift), sum = V.Of(0);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+        {
+            V e = V.Exp(V.Load(x + i) - minus);
+            e.Store(y + i);
+            sum += e;
+        }
+        if (i < d)
+        {
+            V e = V.Exp(Tail.Load<V>(x + i, d - i, float.NegativeInfinity) - minus);
+            Tail.Store(e, y + i, d - i);
+            sum += e;
+        }
+        return V.Sum(sum);
+    }
+
+    /// <summary>y[d] += alpha · e^(x[d] − shift)</summary>
+    public static void AddExp(float alpha, float* x, float shift, float* y, int d)
+    {
+        V minus = V.Of(shift), scale = V.Of(alpha);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            V.MulAdd(scale, V.Exp(V.Load(x + i) - minus), V.Load(y + i)).Store(y + i);
+        if (i < d)
+            Tail.Store(V.MulAdd(scale, V.Exp(Tail.Load<V>(x + i, d - i) - minus), Tail.Load<V>(y + i, d - i)), y + i, d - i);
+    }
+
+    /// <summary>ln Σ_d e^x[d], blocks added up in double because vocabularies are long; −∞ where every x is.</summary>
+    public static float LogSumExp(float* x, int d)
+    {
+        const int Block = 2048;
+        float max = Max(x, d), shift = float.IsNegativeInfinity(max) ? 0 : max;
+        V minus = V.Of(shift);
+        double total = 0;
+        for (int start = 0; start < d; start += Block)
+        {
+            V sum = V.Of(0);
+            int i = start, end = Math.Min(d, start + Block);
+            for (; i <= end - V.Count; i += V.Count)
+                sum += V.Exp(V.Load(x + i) - minus);
+            if (i < end)
+                sum += V.Exp(Tail.Load<V>(x + i, end - i, float.NegativeInfinity) - minus);
+            total += V.Sum(sum);
+        }
+        return shift + (float)Math.Log(total);
+    }
+}

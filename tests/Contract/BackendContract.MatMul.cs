@@ -1,0 +1,45 @@
+using MoeFromScratch.Tensors;
+using Xunit;
+
+namespace MoeFromScratch.Contract;
+
+public abstract partial class BackendContract
+{
+    /// <summary>T, N, D: one row (decode), few, and blocks with remainders in every direction; no row; more than one thread's work.</summary>
+    private static readonly (int T, int N, int D)[] Products =
+    [
+        (1, 1, 1), (1, 3, 7), (1, 65, 33), (1, 130, 128), (2, 17, 13), (3, 7, 65), (5, 33, 1), (7, 13, 17), (8, 16, 32),
+        (13, 17, 3), (17, 1, 33), (33, 65, 7), (65, 33, 129), (0, 7, 5), (100, 96, 112),
+    ];
+
+    public static TheoryData<int, int, int, DType> LinearCases
+    {
+        get
+        {
+            TheoryData<int, int, int, DType> cases = [];
+            foreach ((int T, int N, int D) in Products)
+                foreach (DType type in new[] { DType.F32, DType.BF16, DType.F16 })
+                    cases.Add(T, N, D, type);
+            return cases;
+        }
+    }
+
+    [Theory, MemberData(nameof(LinearCases))]
+    public void Linear_multiplies_by_the_transposed_weight(int T, int N, int D, DType type) =>
+        Agree(Sums, t => t.Backend.Linear(t.Normal([T, D]), t.Normal([N, D], type), t.Output("y", [T, N])));
+
+    [Theory, MemberData(nameof(LinearCases))]
+    public void LinearGradInput_adds_the_way_back(int T, int N, int D, DType type) =>
+        Agree(Sums, t => t.Backend.LinearGradInput(t.Normal([T, N]), t.Normal([N, D], type), t.Accumulator("dx", [T, D])));
+
+    [Fact]
+    public void LinearGradWeight_adds_the_sum_over_rows()
+    {
+        foreach ((int T, int N, int D) in Products)
+            Agree(Sums, t => t.Backend.LinearGradWeight(t.Normal([T, N]), t.Normal([T, D]), t.Accumulator("dw", [N, D])));
+    }
+
+    [Fact]
+    public void Linear_sees_all_but_the_last_dimension_as_rows() =>
+        Agree(Sums, t => t.Backend.Linear(t.Normal([2, 3, 5]), t.Normal([7, 5]), t.Output("y", [6, 7])));
+}
