@@ -237,6 +237,7 @@ public readonly record struct TopPRule(float Threshold, bool Strict = true, int 
 /// m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; p ← p − lr · m̂ / (√v̂ + eps), m̂ = m / (1 − β₁^step), v̂ = v / (1 − β₂^step).
 /// </summary>
 /// <param name="Step">Counts from 1.</param>
+/// <param name="Beta1">Double, as Beta2 is, because 1 − 0.999 taken in F32 is off by 1e-5, and with it all of v.</param>
 /// <param name="GradScale">Multiplies the gradient first: clipping, or 1 / number of accumulated batches.</param>
 public readonly record struct AdamWStep(
-    int Step, float LearningRate, float Beta1, float Beta2, float Eps, float WeightDecay, float GradScale = 1);
+    int Step, float LearningRate, double Beta1, double Beta2, float Eps, float WeightDecay, float GradScale = 1);

@@ -66,6 +66,7 @@ public readonly unsafe struct Lanes1(float value) : ILanes<Lanes1>
     public static float Sum(Lanes1 a) => a.Value;
     public static float HorizontalMax(Lanes1 a) => a.Value;
     public static Lanes1 LoadBF16(ushort* p) => new(DTypes.FromBF16(*p));
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes1 LoadF16(ushort* p) => new(DTypes.FromF16(*p));
 }
 
@@ -104,6 +105,7 @@ public readonly unsafe struct Lanes4(Vector128<float> value) : ILanes<Lanes4>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes4 LoadF16(ushort* p)
     {
         Vector128<uint> wide = Wide(p);
@@ -153,6 +155,7 @@ public readonly unsafe struct Lanes8(Vector256<float> value) : ILanes<Lanes8>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes8 LoadF16(ushort* p)
     {
         Vector256<uint> wide = Wide(p);
@@ -202,6 +205,7 @@ public readonly unsafe struct Lanes16(Vector512<float> value) : ILanes<Lanes16>
     /// The exponent and mantissa bits move up by 13, then one multiplication by 2^112 corrects the exponent's bias and
     /// gives subnormals their value; an infinity or NaN (exponent all ones) is set by hand.
     /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes16 LoadF16(ushort* p)
     {
         Vector512<uint> wide = Wide(p);

@@ -28,7 +28,7 @@ public abstract partial class BackendContract
     public void AdamW_takes_three_steps()
     {
         foreach (int n in Lengths)
-            foreach (AdamWStep first in new AdamWStep[] { new(1, 1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f), new(1, 3e-3f, 0.8f, 0.95f, 1e-6f, 0, GradScale: 0.125f) })
+            foreach (AdamWStep first in new AdamWStep[] { new(1, 1e-2f, 0.9, 0.999, 1e-8f, 0.01f), new(1, 3e-3f, 0.8, 0.95, 1e-6f, 0, GradScale: 0.125f) })
                 Agree(Elementwise, t =>
                 {
                     Tensor p = t.Accumulator("p", [n]), m = t.Accumulator("m", [n], new float[n]), v = t.Accumulator("v", [n], new float[n]);

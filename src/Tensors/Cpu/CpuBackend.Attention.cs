@@ -24,11 +24,15 @@ internal sealed unsafe partial class CpuBackend<V>
         view.Y = y.Pointer<float>();
         view.Lse = lse.Pointer<float>();
         int blocks = 0;
+        long work = 0;
         for (int s = 0; s < sequences.Rows; s++)
+        {
             blocks = Math.Max(blocks, FlashAttention<V>.QueryBlocks(view.Sequences[s]));
+            work += (long)view.Sequences[s].Queries * view.Sequences[s].Keys * q.Cols;
+        }
         FlashAttention<V> job = new() { View = view, Blocks = blocks };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
-        _pool.Run(sequences.Rows * layout.KvHeads * blocks, job);
+        _pool.Run(sequences.Rows * layout.KvHeads * blocks, job, alone: work < 2 * Piece);
     }
 
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,

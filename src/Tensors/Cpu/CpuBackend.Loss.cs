@@ -145,8 +145,8 @@ internal sealed unsafe partial class CpuBackend<V>
         {
             g *= V.Of(Step.GradScale);
             p *= V.Of(1 - Step.LearningRate * Step.WeightDecay);
-            m = V.MulAdd(V.Of(Step.Beta1), m, V.Of(1 - Step.Beta1) * g);
-            v = V.MulAdd(V.Of(Step.Beta2), v, V.Of(1 - Step.Beta2) * g * g);
+            m = V.MulAdd(V.Of((float)Step.Beta1), m, V.Of((float)(1 - Step.Beta1)) * g);
+            v = V.MulAdd(V.Of((float)Step.Beta2), v, V.Of((float)(1 - Step.Beta2)) * g * g);
             return p - V.Of(Rate) * m / V.MulAdd(V.Sqrt(v), V.Of(Root), V.Of(Step.Eps));
         }
     }

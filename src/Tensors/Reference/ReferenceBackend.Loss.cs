@@ -53,6 +53,7 @@ public sealed partial class ReferenceBackend
         Check.Same(p, g);
         Check.Same(m, g);
         Check.Same(v, g);
+        Check.That(step.Step >= 1, "AdamW counts its steps from 1");
         double decay = 1 - (double)step.LearningRate * step.WeightDecay;
         double mCorrection = 1 - Math.Pow(step.Beta1, step.Step);
         double vCorrection = 1 - Math.Pow(step.Beta2, step.Step);
@@ -60,8 +61,8 @@ public sealed partial class ReferenceBackend
         for (int i = 0; i < pv.Length; i++)
         {
             double gi = (double)gv[i] * step.GradScale;
-            double mi = step.Beta1 * (double)mv[i] + (1 - (double)step.Beta1) * gi;
-            double vi = step.Beta2 * (double)vv[i] + (1 - (double)step.Beta2) * gi * gi;
+            double mi = step.Beta1 * mv[i] + (1 - step.Beta1) * gi;
+            double vi = step.Beta2 * vv[i] + (1 - step.Beta2) * gi * gi;
             pv[i] = (float)(pv[i] * decay - step.LearningRate * (mi / mCorrection) / (Math.Sqrt(vi / vCorrection) + step.Eps));
             mv[i] = (float)mi;
             vv[i] = (float)vi;
