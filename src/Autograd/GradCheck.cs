@@ -45,7 +45,9 @@ public static class GradCheck
                 double up = Nudged(kept + step), down = Nudged(kept - step);
                 Nudged(kept);
                 float error = (float)Math.Abs((up - down) / ((kept + step) - (kept - step)) - analytic[i]) / scale;
-                if (!(error <= worst.Error))
+                if (float.IsNaN(error))
+                    error = float.PositiveInfinity;   // else the next element, better than nothing, would take its place
+                if (error > worst.Error)
                     worst = new(error, $"input {index} element {i}: numeric {(up - down) / (2 * step):g5}, analytic {analytic[i]:g5}");
 
                 double Nudged(float value)

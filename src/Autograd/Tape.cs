@@ -27,8 +27,8 @@ public sealed class Tape : IDisposable
         public Node? Node { get; set; }
     }
 
-    private readonly List<Tensor> _owned = [];
-    private readonly List<Tensor> _gradients = [];   // of intermediates; each is freed when its node has run
+    private readonly List<Tensor?> _owned = [];   // in the order of creation; a hole where one was freed early
+    private readonly List<Tensor> _graded = [];   // tensors whose gradient the tape made; freed when their node has run
     private readonly List<Entry> _entries = [];
     private readonly Stack<Tensor> _handles = new();
     private readonly bool _tracks;         // gradients are wanted at all
@@ -58,7 +58,7 @@ public sealed class Tape : IDisposable
     /// <summary>A draft of uninitialised memory, freed with the tape or with the block it is made in.</summary>
     public Tensor New(Shape shape, DType dtype = DType.F32)
     {
-        Tensor y = Own(shape, dtype, _owned);
+        Tensor y = Own(shape, dtype);
         y.IsDraft = true;
         return y;
     }
@@ -74,7 +74,7 @@ public sealed class Tape : IDisposable
     /// <summary>A published tensor with one value everywhere; no gradient flows to it.</summary>
     public Tensor Constant(Shape shape, float value)
     {
-        Tensor y = Own(shape, DType.F32, _owned);
+        Tensor y = Own(shape, DType.F32);
         Backend.Fill(y, value);
         return y;
     }
@@ -82,7 +82,7 @@ public sealed class Tape : IDisposable
     /// <summary>A published tensor with the given values; no gradient flows to it.</summary>
     public Tensor Constant<T>(Shape shape, DType dtype, ReadOnlySpan<T> values) where T : unmanaged
     {
-        Tensor y = Own(shape, dtype, _owned);
+        Tensor y = Own(shape, dtype);
         Backend.Upload(values, y);
         return y;
     }
@@ -99,10 +99,9 @@ public sealed class Tape : IDisposable
     /// <param name="moreInputs">A second group, such as the weights of all experts.</param>
     public Entry? Publish(Tensor y, ReadOnlySpan<Tensor?> inputs, ReadOnlySpan<Tensor> moreInputs)
     {
-        if (!y.IsDraft)
-            throw new InvalidOperationException($"{y.Describe()} is published twice");
-        y.RequiresGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
-        y.IsDraft = false;
+        bool wantsGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
+        EndDraft(y);
+        y.RequiresGrad = wantsGrad;
         if (!_records || !y.RequiresGrad)
             return null;
         Entry entry = new(y);
@@ -125,11 +124,22 @@ public sealed class Tape : IDisposable
     }
 
     /// <summary>Publishes what no gradient flows through: selections, counts, slot lists.</summary>
+    /// <exception cref="InvalidOperationException"><paramref name="y"/> is not a draft.</exception>
     public Tensor PublishConstant(Tensor y)
     {
-        y.IsDraft = false;
+        EndDraft(y);
         return y;
     }
+
+    private static void EndDraft(Tensor y)
+    {
+        if (!y.IsDraft)
+            throw new InvalidOperationException($"{y.Describe()} is published twice");
+        y.IsDraft = false;
+    }
+
+    /// <summary>The nodes recorded so far, in order; null where an op has not set its own. For tests.</summary>
+    internal IEnumerable<Node?> Recorded => _entries.Select(static entry => entry.Node);
 
     /// <summary>Where the gradient of <paramref name="x"/> accumulates; zeros at first; null where none is wanted.</summary>
     public Tensor? Grad(Tensor x)
@@ -138,13 +148,17 @@ public sealed class Tape : IDisposable
             return null;
         if (x.Grad is null)
         {
-            x.Grad = Own(x.Shape, DType.F32, _gradients);
+            x.Grad = Take(x.Shape, DType.F32);
             Backend.Fill(x.Grad, 0);
+            _graded.Add(x);
         }
         return x.Grad;
     }
 
-    /// <summary>Runs every recorded op backwards from a scalar, adding to the gradients of all parameters it depends on.</summary>
+    /// <summary>
+    /// Runs every recorded op backwards from a scalar, adding to the gradients of all parameters it depends on, and forgets
+    /// the recording: several losses of one forward pass are added up first.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The loss does not depend on a parameter, or an op has no gradient.</exception>
     public void Backward(Tensor loss)
     {
@@ -161,6 +175,8 @@ public sealed class Tape : IDisposable
             throw new InvalidOperationException($"{y.Describe()} does not depend on anything that requires a gradient");
         Backend.Upload(dy, seed);
         Replay(from: 0);
+        if (y.Grad is not null)
+            throw new InvalidOperationException($"no recorded op leads to {y.Describe()}: what was recorded is walked back once");
     }
 
     /// <summary>Walks the entries back to <paramref name="from"/> and drops them.</summary>
@@ -177,8 +193,7 @@ public sealed class Tape : IDisposable
             else if (entry.Output.Grad is { } dy)
             {
                 node.Backward(this, dy);
-                entry.Output.Grad = null;
-                Release(dy, _gradients);
+                FreeGrad(entry.Output);
             }
         }
     }
@@ -197,10 +212,17 @@ public sealed class Tape : IDisposable
         bool records = _records;
         _records = false;
         int mark = _owned.Count;
-        TResult result = body(this, state);
-        _records = records;
+        TResult result;
+        try
+        {
+            result = body(this, state);
+        }
+        finally
+        {
+            _records = records;   // else a block that throws would leave a tape that records nothing more
+        }
 
-        List<Tensor>? outputs = _records ? _owned[mark..].FindAll(static t => t.IsKept) : null;
+        List<Tensor>? outputs = _records ? Kept(mark) : null;
         FreeScratch(mark);
         if (outputs?.Find(static t => t.RequiresGrad) is { } any)
             _entries.Add(new Entry(any) { Node = new Checkpoint<TState, TResult>(state, body, outputs) });
@@ -217,33 +239,52 @@ public sealed class Tape : IDisposable
     /// <summary>In inference, frees a tensor whose last reader has run; in training does nothing.</summary>
     public void FreeEarly(Tensor x)
     {
-        if (!_tracks && !_keepsAll && _owned.Contains(x))
-            Release(x, _owned);
+        int i = _tracks || _keepsAll ? -1 : _owned.LastIndexOf(x);
+        if (i < 0)
+            return;
+        _owned[i] = null;   // a hole, so that running blocks still know where theirs begin
+        Recycle(x);
     }
 
     /// <summary>Frees everything the tape made and forgets what it recorded.</summary>
     public void Reset()
     {
         _entries.Clear();
-        foreach (Tensor t in _owned)
-            Recycle(t);
-        foreach (Tensor t in _gradients)
-            Recycle(t);
+        while (_graded.Count > 0)
+            FreeGrad(_graded[^1]);
+        foreach (Tensor? t in _owned)
+            if (t is not null)
+                Recycle(t);
         _owned.Clear();
-        _gradients.Clear();
     }
 
     public void Dispose() => Reset();
 
-    private Tensor Own(Shape shape, DType dtype, List<Tensor> list)
+    private Tensor Own(Shape shape, DType dtype)
+    {
+        Tensor y = Take(shape, dtype);
+        _owned.Add(y);
+        return y;
+    }
+
+    /// <summary>New memory under a used handle, if there is one.</summary>
+    private Tensor Take(Shape shape, DType dtype)
     {
         Storage storage = Backend.Allocate(shape.Count * dtype.Size());
-        if (_handles.TryPop(out Tensor? y))
-            y.Set(shape, dtype, storage);
-        else
-            y = new Tensor(shape, dtype, storage);
-        list.Add(y);
+        if (!_handles.TryPop(out Tensor? y))
+            return new Tensor(shape, dtype, storage);
+        y.Set(shape, dtype, storage);
         return y;
+    }
+
+    /// <summary>What was made since <paramref name="mark"/> and is to leave its block.</summary>
+    private List<Tensor> Kept(int mark)
+    {
+        List<Tensor> kept = [];
+        for (int i = mark; i < _owned.Count; i++)
+            if (_owned[i] is { IsKept: true } t)
+                kept.Add(t);
+        return kept;
     }
 
     /// <summary>Frees what was made since <paramref name="mark"/> and not kept; the kept ones lose their mark and stay.</summary>
@@ -252,22 +293,24 @@ public sealed class Tape : IDisposable
         int end = mark;
         for (int i = mark; i < _owned.Count; i++)
         {
-            Tensor t = _owned[i];
-            if (t.IsKept)
+            Tensor? t = _owned[i];
+            if (t is { IsKept: true })
             {
                 t.IsKept = false;
                 _owned[end++] = t;
             }
-            else
+            else if (t is not null)
                 Recycle(t);
         }
         _owned.RemoveRange(end, _owned.Count - end);
     }
 
-    private void Release(Tensor t, List<Tensor> list)
+    /// <summary>Frees the gradient that <see cref="Grad"/> made for <paramref name="x"/> and leaves no handle behind that could be recycled.</summary>
+    private void FreeGrad(Tensor x)
     {
-        list.RemoveAt(list.LastIndexOf(t));
-        Recycle(t);
+        _graded.RemoveAt(_graded.LastIndexOf(x));
+        Recycle(x.Grad!);
+        x.Grad = null;
     }
 
     private void Recycle(Tensor t)
@@ -292,15 +335,14 @@ public sealed class Tape : IDisposable
                 return;
             int mark = g._owned.Count, entries = g._entries.Count;
             body(g, state);
-            List<Tensor> again = g._owned[mark..].FindAll(static t => t.IsKept);
+            List<Tensor> again = g.Kept(mark);
             for (int i = 0; i < outputs.Count; i++)
             {
                 // The fresh output takes over the gradient that the forgotten one collected.
                 if (outputs[i].Grad is not { } dy)
                     continue;
                 g.Backend.Axpy(1, dy, g.Grad(again[i])!);
-                outputs[i].Grad = null;
-                g.Release(dy, g._gradients);
+                g.FreeGrad(outputs[i]);
             }
             g.Replay(entries);
             foreach (Tensor t in again)

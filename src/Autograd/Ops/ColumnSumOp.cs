@@ -11,7 +11,7 @@ public static class ColumnSumOp
             throw new ArgumentException($"column weights are constants, {w.Describe()} is not");
         Tensor y = g.NewZeros([x.Cols]);
         g.Backend.ColumnSum(x, w, y);
-        g.Publish(y, x)?.Node = new Back(x, w);
+        g.Publish(y, x, w)?.Node = new Back(x, w);
         return y;
     }
 

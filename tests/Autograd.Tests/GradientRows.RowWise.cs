@@ -1,0 +1,33 @@
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Autograd.Tests;
+
+public static partial class GradientRows
+{
+    private static GradientRow[] RowWise() =>
+    [
+        new(typeof(RowSumOp), "matrix", [Normal(4, 5)], (g, x) => g.RowSum(x[0])),
+        new(typeof(RowSumOp), "vector", [Normal(6)], (g, x) => g.RowSum(x[0])),
+        new(typeof(RowDotOp), "rows", [Normal(4, 5), Normal(4, 5)], (g, x) => g.RowDot(x[0], x[1])),
+        new(typeof(RowDotOp), "two vectors", [Normal(6), Normal(6)], (g, x) => g.RowDot(x[0], x[1])),
+        new(typeof(RowDotOp), "with itself", [Normal(3, 4)], (g, x) => g.RowDot(x[0], x[0])),
+        new(typeof(ColumnSumOp), "masked tokens", [Normal(4, 5)],
+            (g, x) => g.ColumnSum(x[0], g.Constant<float>([4], DType.F32, [0.5f, 0, 1, 0.25f]))),
+        new(typeof(ScaleRowsOp), "matrix", [Normal(4, 5), Normal(4)], (g, x) => g.ScaleRows(x[0], x[1])),
+        new(typeof(ScaleRowsOp), "one column", [Normal(3, 1), Normal(3)], (g, x) => g.ScaleRows(x[0], x[1])),
+        new(typeof(SoftmaxOp), "matrix", [Normal(3, 6)], (g, x) => g.Softmax(x[0])),
+        new(typeof(SoftmaxOp), "one row", [Normal(4)], (g, x) => g.Softmax(x[0])),
+        new(typeof(LogSumExpOp), "matrix", [Normal(3, 6)], (g, x) => g.LogSumExp(x[0])),
+        new(typeof(LogSumExpOp), "one column", [Normal(3, 1)], (g, x) => g.LogSumExp(x[0])),
+        new(typeof(RmsNormOp), "matrix", [Normal(3, 8), Normal(8)], (g, x) => g.RmsNorm(x[0], x[1], 1e-5f)),
+        new(typeof(RmsNormOp), "rank 3", [Normal(2, 2, 5), Normal(5)], (g, x) => g.RmsNorm(x[0], x[1], 1e-6f)),
+        new(typeof(RmsNormOp), "large eps", [Normal(2, 4), Normal(4)], (g, x) => g.RmsNorm(x[0], x[1], 1)),
+        new(typeof(LinearOp), "no bias", [Normal(3, 5), Normal(4, 5)], (g, x) => g.Linear(x[0], x[1])),
+        new(typeof(LinearOp), "bias", [Normal(3, 5), Normal(4, 5), Normal(4)], (g, x) => g.Linear(x[0], x[1], x[2])),
+        new(typeof(LinearOp), "one row", [Normal(1, 7), Normal(2, 7), Normal(2)], (g, x) => g.Linear(x[0], x[1], x[2])),
+        new(typeof(CrossEntropyOp), "labels", [Normal(3, 7)], (g, x) => g.CrossEntropy(x[0], Ints(g, 6, 0, 3))),
+        new(typeof(CrossEntropyOp), "labels that do not count", [Normal(4, 5)], (g, x) => g.CrossEntropy(x[0], Ints(g, -100, 4, -1, 2))),
+        new(typeof(CrossEntropyOp), "no label counts", [Normal(2, 3)], (g, x) => g.CrossEntropy(x[0], Ints(g, -100, -100))),
+    ];
+}
