@@ -16,10 +16,11 @@ public static class Program
         };
         root.Add(Common.Verbose);
 
-        ParseResult parsed = root.Parse(args);
+        ParseResult parsed = root.Parse(args.Length == 0 ? ["--help"] : args);
         if (parsed.Errors.Count > 0)
         {
-            Fail($"{parsed.Errors[0].Message.TrimEnd('.')} (try 'moe {parsed.CommandResult.Command.Name} --help')".Replace("moe moe", "moe", StringComparison.Ordinal));
+            string verb = parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ";
+            Fail($"{string.Join("; ", parsed.Errors.Select(static e => e.Message.TrimEnd('.')).Reverse())} (try 'moe {verb}--help')");
             return Usage;
         }
         try
