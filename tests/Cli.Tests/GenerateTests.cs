@@ -1,0 +1,83 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MoeFromScratch.Contract;
+
+namespace MoeFromScratch.Cli.Tests;
+
+public sealed class GenerateTests
+{
+    [Theory]
+    [InlineData("dynamic-moe")]
+    [InlineData("mixtral-bf16-sharded")]
+    public void GreedyIdsAreTheReferences(string golden)
+    {
+        JsonObject expected = JsonNode.Parse(File.ReadAllText(Path.Combine(Golden.Folder(golden), "greedy.json")))!.AsObject();
+        string prompt = string.Join(',', expected["prompt"].Deserialize<int[]>()!);
+        string[] args = ["generate", "--model", Golden.Folder(golden), "--prompt-ids", prompt, "--greedy", "--max-new-tokens", "24", "--ignore-eos", "--json"];
+        foreach (string[] more in (string[][])[[], ["--no-cache"], ["--device", "reference"]])
+        {
+            Outcome run = Tool.Run([.. args, .. more]);
+            Assert.Equal(0, run.ExitCode);
+            Assert.Equal(expected["generated"].Deserialize<int[]>(), run.Json["ids"].Deserialize<int[]>());
+            Assert.Equal(expected["prompt"].Deserialize<int[]>(), run.Json["prompt_ids"].Deserialize<int[]>());
+            Assert.Equal(24, run.Json["experts_per_token"]!.AsArray().Count);
+            Assert.Null(run.Json["text"]);
+            Assert.True((double)run.Json["tokens_per_second"]! > 0);
+        }
+    }
+
+    [Fact]
+    public void AMixtralTokenUsesItsTwoExperts()
+    {
+        Outcome run = Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3,17,5", "--max-new-tokens", "6", "--ignore-eos", "--json", "--seed", "4");
+        Assert.All(run.Json["experts_per_token"].Deserialize<double[]>()!, static e => Assert.Equal(2, e));
+    }
+
+    [Fact]
+    public void TheSameSeedDrawsTheSameTokens()
+    {
+        string Ids(string seed, string temperature) => Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3,17,5", "--max-new-tokens", "16",
+            "--ignore-eos", "--json", "--temperature", temperature, "--seed", seed).Json["ids"]!.ToJsonString();
+        string first = Ids("1", "1.5");
+        Assert.Equal(first, Ids("1", "1.5"));
+        Assert.NotEqual(first, Ids("2", "1.5"));
+        Assert.NotEqual(first, Ids("1", "0"));
+    }
+
+    [Fact]
+    public void ShowExpertsSumsUpByLayerWithoutColoursInAFile()
+    {
+        Outcome run = Tool.Run("generate", "-m", Golden.Folder("dynamic-moe"), "--prompt-ids", "3,17,5", "--max-new-tokens", "8", "--ignore-eos", "--show-experts");
+        Assert.Equal(0, run.ExitCode);
+        Assert.DoesNotContain('\e', run.Output);
+        Assert.Contains("mean experts per token: ", run.Output, StringComparison.Ordinal);
+        Assert.Equal(3, run.Output.Split('\n').Count(static l => l.StartsWith("layer ", StringComparison.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData("--prompt-ids", "3,x", "'x'")]
+    [InlineData("--prompt-ids", "3,96", "96")]
+    [InlineData("--prompt-ids", "", "''")]
+    [InlineData("--temperature", "-1", "-1")]
+    [InlineData("--temperature", "warm", "warm")]
+    [InlineData("--max-new-tokens", "-5", "-5")]
+    [InlineData("--device", "abacus", "abacus")]
+    [InlineData("--device", "cuda", "not written yet")]
+    [InlineData("--threads", "-1", "-1")]
+    [InlineData("--frobnicate", "1", "--frobnicate")]
+    public void BadOptionsGetOneLine(string option, string value, string part)
+    {
+        string[] prompt = option == "--prompt-ids" ? [] : ["--prompt-ids", "3"];
+        Tool.Run(["generate", "-m", Golden.Folder("mixtral"), .. prompt, option, value]).RequireError(part);
+    }
+
+    [Fact]
+    public void MissingThingsGetOneLine()
+    {
+        Tool.Run("generate", "hello").RequireError("--model");
+        Tool.Run("generate", "hello", "-m", "/no/such/folder").RequireError("/no/such/folder", "no such folder");
+        Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json", "--prompt-ids");
+        Tool.Run("generate", "hello", "-m", Golden.Folder("olmoe")).RequireError("OlmoeForCausalLM", "MixtralForCausalLM");
+        Tool.Run("generat").RequireError("generat");
+    }
+}

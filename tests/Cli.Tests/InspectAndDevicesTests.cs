@@ -1,0 +1,50 @@
+using System.Text.Json.Nodes;
+using MoeFromScratch.Contract;
+
+namespace MoeFromScratch.Cli.Tests;
+
+public sealed class InspectAndDevicesTests
+{
+    [Fact]
+    public void CountsParametersTotalAndActive()
+    {
+        // Attention 2·48·48 + 2·24·48, per expert 3·56·48, router 4·48, two norms; embedding and output 96·48 each.
+        const long Layer = 2 * 48 * 48 + 2 * 24 * 48 + 4 * 48 + 2 * 48, Expert = 3 * 56 * 48, Ends = 2 * 96 * 48 + 48;
+        JsonObject json = Tool.Run("inspect", Golden.Folder("mixtral"), "--json").Json;
+        Assert.Equal(3 * (Layer + 4 * Expert) + Ends, (long)json["parameters_total"]!);
+        Assert.Equal(3 * (Layer + 2 * Expert) + Ends, (long)json["parameters_active_min"]!);
+        Assert.Equal((long)json["parameters_active_min"]!, (long)json["parameters_active_max"]!);
+        Assert.Equal("top-2, renormalised", (string?)json["router"]);
+        JsonObject experts = json["classes"]!.AsArray().Single(static c => (string?)c!["name"] == "experts")!.AsObject();
+        Assert.Equal(3 * 4 * Expert, (long)experts["parameters"]!);
+        Assert.Equal(36, (int)experts["tensors"]!);
+    }
+
+    [Fact]
+    public void TextReportNamesTheFamily() =>
+        Assert.Contains("dynamic-moe", Tool.Run("inspect", Golden.Folder("dynamic-moe")).Output, StringComparison.Ordinal);
+
+    [Fact]
+    public void DevicesSaysWhatIsThereAndWhyNot()
+    {
+        Outcome run = Tool.Run("devices", "--json");
+        JsonArray devices = JsonNode.Parse(run.Output)!.AsArray();
+        Assert.Equal(["cpu", "reference", "cuda", "opencl", "ilgpu-cpu"], devices.Select(static d => (string)d!["name"]!));
+        Assert.All(devices, static d => Assert.NotEmpty((string)d!["description"]!));
+        Assert.True((bool)devices[0]!["available"]!);
+    }
+
+    [Theory]
+    [InlineData("generate")]
+    [InlineData("train")]
+    [InlineData("trace")]
+    [InlineData("inspect")]
+    [InlineData("devices")]
+    public void EveryVerbHasHelp(string verb)
+    {
+        Outcome run = Tool.Run(verb, "--help");
+        Assert.Equal(0, run.ExitCode);
+        Assert.Contains("Usage:", run.Output, StringComparison.Ordinal);
+        Assert.Contains("--json", run.Output, StringComparison.Ordinal);
+    }
+}

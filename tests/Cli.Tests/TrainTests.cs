@@ -1,0 +1,69 @@
+using System.Diagnostics;
+
+namespace MoeFromScratch.Cli.Tests;
+
+public sealed class TrainTests
+{
+    /// <summary>Enough text for the preset's windows, easy enough to learn in a few steps.</summary>
+    private static readonly string Text = string.Concat(Enumerable.Repeat("the cat sat on the mat.\n", 100));
+
+    [Fact]
+    public void TrainsSavesAndGenerates()
+    {
+        using Folder folder = new();
+        string text = folder.Write("text.txt", Text), model = folder["model"];
+        Outcome train = Tool.Run("train", "--data", text, "--out", model, "--steps", "40", "--batch-size", "4", "--seed", "3", "--json");
+        Assert.True(train.ExitCode == 0, train.Error);
+        Assert.Equal(40, (int)train.Json["steps"]!);
+        Assert.InRange((float)train.Json["validation_loss"]!, 0, 2);
+        Assert.Equal(4, train.Json["experts_per_token"]!.AsArray().Count);
+
+        Outcome generate = Tool.Run("generate", "the cat", "--model", model, "--greedy", "--max-new-tokens", "100");
+        Assert.Equal(0, generate.ExitCode);
+        Assert.StartsWith("the cat", generate.Output, StringComparison.Ordinal);
+        Assert.Contains("at", generate.Output["the cat".Length..], StringComparison.Ordinal);
+        Tool.Run("generate", "Zebra", "--model", model).RequireError("'Z'");
+
+        Outcome inspect = Tool.Run("inspect", model, "--json");
+        Assert.Equal("dynamic-moe", (string?)inspect.Json["family"]);
+        Assert.Equal("top-p 0.4", (string?)inspect.Json["router"]);
+
+        Tool.Run("train", "--data", text, "--out", model, "--steps", "1").RequireError("already holds a checkpoint", "--overwrite");
+    }
+
+    [SkippableFact]
+    public void CtrlCSavesWhatWasLearned()
+    {
+        Skip.If(OperatingSystem.IsWindows(), "sends SIGINT with kill");
+        using Folder folder = new();
+        string text = folder.Write("text.txt", Text), model = folder["model"];
+        using Process process = Tool.Start("train", "--data", text, "--out", model, "--steps", "1000000", "--batch-size", "2");
+        string? line;
+        while ((line = process.StandardError.ReadLine()) is not null && !line.StartsWith("step 1/", StringComparison.Ordinal))
+        {
+        }
+        Assert.NotNull(line);
+        using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
+            kill.WaitForExit();
+        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
+        Assert.Equal(Program.Interrupted, process.ExitCode);
+        Assert.Equal(0, Tool.Run("inspect", model).ExitCode);
+    }
+
+    [Fact]
+    public void BadDataAndOptionsGetOneLine()
+    {
+        using Folder folder = new();
+        string text = folder.Write("text.txt", Text), empty = folder.Write("empty.txt", ""), tiny = folder.Write("tiny.txt", "too short");
+        File.WriteAllBytes(folder["binary"], [0x61, 0xFF, 0xFE, 0x61]);
+        string Out() => folder[Guid.NewGuid().ToString()];
+        Tool.Run("train", "--data", folder["none"], "--out", Out()).RequireError("none");
+        Tool.Run("train", "--data", empty, "--out", Out()).RequireError("empty.txt", "is empty");
+        Tool.Run("train", "--data", tiny, "--out", Out()).RequireError("too few");
+        Tool.Run("train", "--data", folder["binary"], "--out", Out()).RequireError("not UTF-8");
+        Tool.Run("train", "--data", text, "--out", Out(), "--preset", "nope").RequireError("nope", "shakespeare-char");
+        Tool.Run("train", "--data", text, "--out", Out(), "--steps", "0").RequireError("--steps", "0");
+        Tool.Run("train", "--data", text, "--out", Out(), "--learning-rate", "-1").RequireError("--learning-rate");
+        Tool.Run("train", "--data", text).RequireError("--out");
+    }
+}
