@@ -16,10 +16,12 @@ public sealed class LanguageModel : IDisposable
 
     private readonly TensorFiles? _files;
     private readonly string _configText;
+    private readonly string? _tokenizerFile;
+    private CharTokenizer? _tokenizer;
 
-    private LanguageModel(Family family, string configText, ModelConfig config, WeightStore weights, TensorFiles? files, CharTokenizer? tokenizer)
+    private LanguageModel(Family family, string configText, ModelConfig config, WeightStore weights, TensorFiles? files, string? tokenizerFile)
     {
-        (Family, _configText, Weights, _files, Tokenizer) = (family, configText, weights, files, tokenizer);
+        (Family, _configText, Weights, _files, _tokenizerFile) = (family, configText, weights, files, tokenizerFile);
         Transformer = new Transformer(config, weights);
     }
 
@@ -29,8 +31,9 @@ public sealed class LanguageModel : IDisposable
     public WeightStore Weights { get; }
     public IBackend Backend => Weights.Backend;
 
-    /// <summary>Null where the checkpoint has none.</summary>
-    public CharTokenizer? Tokenizer { get; }
+    /// <summary>Null where the checkpoint has none. Read when first asked for, since token ids do without.</summary>
+    /// <exception cref="CheckpointException">A tokenizer of a kind that is not supported.</exception>
+    public CharTokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : CharTokenizer.Load(_tokenizerFile);
 
     /// <summary>Reads a checkpoint folder.</summary>
     /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>
@@ -42,15 +45,14 @@ public sealed class LanguageModel : IDisposable
         ConfigJson json = ConfigJson.Read(Path.Combine(folder, ConfigFile));
         Family family = Family.Recognise(json);
         ModelConfig config = family.Read(json);
-        string tokenizerPath = Path.Combine(folder, CharTokenizer.FileName);
-        CharTokenizer? tokenizer = File.Exists(tokenizerPath) ? CharTokenizer.Load(tokenizerPath) : null;
+        string tokenizerFile = Path.Combine(folder, CharTokenizer.FileName);
 
         TensorFiles files = TensorFiles.Open(folder);
         CheckpointWeights source = new(files, family);
         WeightStore weights = new(backend, source, trainable);
         try
         {
-            LanguageModel model = new(family, json.Text, config, weights, files, tokenizer);
+            LanguageModel model = new(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null);
             source.RequireAllUsed(config);
             return model;
         }
@@ -66,7 +68,10 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A new trainable model with drawn parameters.</summary>
     public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, ulong seed, CharTokenizer? tokenizer = null) =>
-        new(family, family.Write(config).ToJsonString(Indented), config, new WeightStore(backend, new RandomWeights(seed), trainable: true), null, tokenizer);
+        new(family, family.Write(config).ToJsonString(Indented), config, new WeightStore(backend, new RandomWeights(seed), trainable: true), null, null)
+        {
+            _tokenizer = tokenizer,
+        };
 
     /// <summary>
     /// Writes config.json, model.safetensors and, where there is one, tokenizer.json, each replaced as a whole; the weights
@@ -76,8 +81,10 @@ public sealed class LanguageModel : IDisposable
     {
         Directory.CreateDirectory(folder);
         WriteText(Path.Combine(folder, ConfigFile), _configText);
-        if (Tokenizer is not null)
-            WriteText(Path.Combine(folder, CharTokenizer.FileName), Tokenizer.ToJson());
+        if (_tokenizerFile is not null)
+            WriteText(Path.Combine(folder, CharTokenizer.FileName), File.ReadAllText(_tokenizerFile));
+        else if (_tokenizer is not null)
+            WriteText(Path.Combine(folder, CharTokenizer.FileName), _tokenizer.ToJson());
         List<(string, Tensor)> tensors = [.. Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)))];
         foreach (Tensor p in Weights.All)
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));

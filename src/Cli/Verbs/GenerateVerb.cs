@@ -4,7 +4,9 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Tokenizer;
 using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Cli.Verbs;
 
@@ -64,13 +66,26 @@ internal static class GenerateVerb
         return model.Tokenizer.Encode(s.Prompt ?? Console.In.ReadToEnd());
     }
 
+    /// <summary>The model's tokenizer; null where there is none, or none we can read and token ids were given.</summary>
+    private static CharTokenizer? Tokenizer(Settings s, LanguageModel model)
+    {
+        try
+        {
+            return model.Tokenizer;
+        }
+        catch (CheckpointException) when (s.PromptIds is not null)
+        {
+            return null;
+        }
+    }
+
     private static int PrintText(Settings s, LanguageModel model, int[] prompt)
     {
         ExpertView? view = s.ShowExperts ? new ExpertView(model.Config) : null;
-        Console.Write(s.Prompt);
+        Console.Write(s.PromptIds is null ? s.Prompt : null);
         foreach (GeneratedToken token in TextGeneration.Generate(model, prompt, s.Options))
         {
-            string text = model.Tokenizer?.Decode([token.Id]) ?? $"{token.Id} ";
+            string text = Tokenizer(s, model)?.Decode([token.Id]) ?? $"{token.Id} ";
             if (view is null)
                 Console.Write(text);
             else
@@ -91,7 +106,7 @@ internal static class GenerateVerb
         {
             ["prompt_ids"] = new JsonArray([.. prompt.Select(static id => (JsonNode)id)]),
             ["ids"] = new JsonArray([.. ids.Select(static id => (JsonNode)id)]),
-            ["text"] = model.Tokenizer?.Decode(ids),
+            ["text"] = Tokenizer(s, model)?.Decode(ids),
             ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
             ["tokens_per_second"] = Math.Round(ids.Length / seconds, 1),
         });
