@@ -51,7 +51,17 @@ internal sealed unsafe partial class CpuBackend<V>
         view.Lse = lse.Pointer<float>();
         FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
-        _pool.Run(sequences.Rows * layout.KvHeads, job);
+        _pool.Run(sequences.Rows * layout.KvHeads, job, alone: KeysOverlap(view.Sequences, sequences.Rows));
+    }
+
+    /// <summary>Whether two sequences read the same keys, whose gradients then must be summed one sequence after the other.</summary>
+    private static bool KeysOverlap(Sequence* s, int count)
+    {
+        for (int i = 1; i < count; i++)
+            for (int j = 0; j < i; j++)
+                if (s[i].Key < s[j].Key + s[j].Keys && s[j].Key < s[i].Key + s[i].Keys)
+                    return true;
+        return false;
     }
 
     private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout)
