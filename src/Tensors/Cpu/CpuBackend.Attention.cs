@@ -87,8 +87,13 @@ internal sealed unsafe partial class CpuBackend<V>
         }
         return new AttentionView
         {
-            Q = q.Pointer<float>(), K = k.Pointer<float>(), V = v.Pointer<float>(), Sequences = s,
-            Visible = visible is null ? null : visible.Pointer<int>(), VisibleCols = visible?.Cols ?? 0, Layout = layout,
+            Q = q.Pointer<float>(),
+            K = k.Pointer<float>(),
+            V = v.Pointer<float>(),
+            Sequences = s,
+            Visible = visible is null ? null : visible.Pointer<int>(),
+            VisibleCols = visible?.Cols ?? 0,
+            Layout = layout,
         };
     }
 
@@ -99,8 +104,14 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(frequencies, layout.HeadDim / 2);
         Rows(0, x.Rows, x.Cols + 8L * layout.HeadDim, new RopeRow
         {
-            X = x.Pointer<float>(), Frequencies = frequencies.Pointer<float>(), Y = y.Pointer<float>(), Positions = positions.Pointer<int>(),
-            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads), D = x.Cols, Layout = layout, Back = back,
+            X = x.Pointer<float>(),
+            Frequencies = frequencies.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            Positions = positions.Pointer<int>(),
+            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads),
+            D = x.Cols,
+            Layout = layout,
+            Back = back,
         });
     }
 

@@ -19,7 +19,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(y, x.Cols);
         Columns(x.Cols, x.Rows, new ColumnSumColumns
         {
-            X = x.Pointer<float>(), Weight = Floats(w), Y = y.Pointer<float>(), Count = x.Rows, D = x.Cols,
+            X = x.Pointer<float>(),
+            Weight = Floats(w),
+            Y = y.Pointer<float>(),
+            Count = x.Rows,
+            D = x.Cols,
         });
     }
 
@@ -67,7 +71,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(dy, x.Rows);
         Rows(0, x.Rows, 4L * x.Cols, new LogSumExpGradRow
         {
-            X = x.Pointer<float>(), Y = y.Pointer<float>(), Dy = dy.Pointer<float>(), Dx = dx.Pointer<float>(), D = x.Cols,
+            X = x.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            Dy = dy.Pointer<float>(),
+            Dx = dx.Pointer<float>(),
+            D = x.Cols,
         });
     }
 
@@ -78,7 +86,12 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(r, x.Rows);
         Rows(0, x.Rows, x.Cols, new RmsNormRow
         {
-            X = x.Pointer<float>(), W = w.Pointer<float>(), Y = y.Pointer<float>(), R = r.Pointer<float>(), Eps = eps, D = x.Cols,
+            X = x.Pointer<float>(),
+            W = w.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            R = r.Pointer<float>(),
+            Eps = eps,
+            D = x.Cols,
         });
     }
 
@@ -91,14 +104,24 @@ internal sealed unsafe partial class CpuBackend<V>
         if (dx is not null)
             Rows(0, x.Rows, x.Cols, new RmsNormGradRow
             {
-                X = x.Pointer<float>(), W = w.Pointer<float>(), R = r.Pointer<float>(), Dy = dy.Pointer<float>(), Dx = dx.Pointer<float>(), D = x.Cols,
+                X = x.Pointer<float>(),
+                W = w.Pointer<float>(),
+                R = r.Pointer<float>(),
+                Dy = dy.Pointer<float>(),
+                Dx = dx.Pointer<float>(),
+                D = x.Cols,
             });
         if (dw is null)
             return;
         Check.Vector(dw, x.Cols);
         Columns(x.Cols, x.Rows, new ColumnSumColumns
         {
-            X = dy.Pointer<float>(), Factor = x.Pointer<float>(), Weight = r.Pointer<float>(), Y = dw.Pointer<float>(), Count = x.Rows, D = x.Cols,
+            X = dy.Pointer<float>(),
+            Factor = x.Pointer<float>(),
+            Weight = r.Pointer<float>(),
+            Y = dw.Pointer<float>(),
+            Count = x.Rows,
+            D = x.Cols,
         });
     }
 
