@@ -8,7 +8,8 @@ namespace MoeFromScratch.Bench;
 
 /// <summary>
 /// What this machine can do and how much of it the kernels use, measured in turns in one process, because shared machines
-/// drift by a third from minute to minute: only ratios of neighbours travel. Each figure is the median of the rounds.
+/// drift by a third from minute to minute: only ratios of neighbours travel. Columns: median and best per second of the
+/// clock; median per second of processor time times threads, which is what an idle machine would show and a busy one hides.
 /// </summary>
 internal static unsafe class Limits
 {
@@ -29,48 +30,54 @@ internal static unsafe class Limits
 
         Figure[] figures =
         [
-            new("FMA peak, 1 thread", "GFLOP/s", 1e-9 * FmaFlops(steps), () => new FmaJob { Steps = steps }.Run(0, 0)),
-            new($"FMA peak, {threads} threads", "GFLOP/s", 1e-9 * threads * FmaFlops(steps), () => pool.Run(threads, new FmaJob { Steps = steps })),
-            new("Linear 1024³, 1 thread", "GFLOP/s", 1e-9 * flops, () => one.Linear(x, w, y)),
-            new($"Linear 1024³, {threads} threads", "GFLOP/s", 1e-9 * flops, () => all.Linear(x, w, y)),
-            new($"LinearGradInput 1024³, {threads} threads", "GFLOP/s", 1e-9 * flops, () => all.LinearGradInput(y, w, x)),
-            new($"LinearGradWeight 1024³, {threads} threads", "GFLOP/s", 1e-9 * flops, () => all.LinearGradWeight(y, x, w)),
-            new($"Linear 1024³ BF16, {threads} threads", "GFLOP/s", 1e-9 * flops, () => all.Linear(x, narrow, y)),
-            new($"read 128 MB, {threads} threads", "GB/s", 1e-9 * bytes, () => pool.Run(256, new ReadJob { P = big.Pointer<float>(), Count = (int)(big.Count / 256) })),
-            new($"matvec 8192 × 4096 F32, {threads} threads", "GB/s", 1e-9 * bytes, () => all.Linear(row, big, dots)),
-            new($"matvec 8192 × 4096 BF16, {threads} threads", "GB/s", 1e-9 * bytes / 2, () => all.Linear(row, half, dots)),
-            new("fork and join", "per µs", 1e-6 * 1000, () => { for (int i = 0; i < 1000; i++) pool.Run(threads, default(EmptyJob)); }),
+            new("FMA peak, 1 thread", 1, "GFLOP/s", 1e-9 * FmaFlops(steps), () => new FmaJob { Steps = steps }.Run(0, 0)),
+            new($"FMA peak, {threads} threads", threads, "GFLOP/s", 1e-9 * threads * FmaFlops(steps), () => pool.Run(threads, new FmaJob { Steps = steps })),
+            new("Linear 1024³, 1 thread", 1, "GFLOP/s", 1e-9 * flops, () => one.Linear(x, w, y)),
+            new($"Linear 1024³, {threads} threads", threads, "GFLOP/s", 1e-9 * flops, () => all.Linear(x, w, y)),
+            new($"LinearGradInput 1024³, {threads} threads", threads, "GFLOP/s", 1e-9 * flops, () => all.LinearGradInput(y, w, x)),
+            new($"LinearGradWeight 1024³, {threads} threads", threads, "GFLOP/s", 1e-9 * flops, () => all.LinearGradWeight(y, x, w)),
+            new($"Linear 1024³ BF16, {threads} threads", threads, "GFLOP/s", 1e-9 * flops, () => all.Linear(x, narrow, y)),
+            new($"read 128 MB, {threads} threads", threads, "GB/s", 1e-9 * bytes, () => pool.Run(256, new ReadJob { P = big.Pointer<float>(), Count = (int)(big.Count / 256) })),
+            new($"matvec 8192 × 4096 F32, {threads} threads", threads, "GB/s", 1e-9 * bytes, () => all.Linear(row, big, dots)),
+            new($"matvec 8192 × 4096 BF16, {threads} threads", threads, "GB/s", 1e-9 * bytes / 2, () => all.Linear(row, half, dots)),
+            new("fork and join", threads, "per µs", 1e-6 * 1000, () => { for (int i = 0; i < 1000; i++) pool.Run(threads, default(EmptyJob)); }),
         ];
         for (int round = -3; round < Rounds; round++)
             foreach (Figure figure in figures)
                 figure.Measure(keep: round >= 0);
 
-        Console.WriteLine($"{CpuBackend.Instructions}, {threads} threads, .NET {Environment.Version}, median and best of {Rounds} interleaved rounds");
+        Console.WriteLine($"{CpuBackend.Instructions}, {threads} threads, .NET {Environment.Version}, {Rounds} interleaved rounds: median, best, median by processor time");
         foreach (Figure figure in figures)
-            Console.WriteLine($"{figure.Name,-44}{figure.Median,10:F2}{figure.Best,10:F2} {figure.Unit}");
+            Console.WriteLine($"{figure.Name,-44}{figure.Median,10:F2}{figure.Best,10:F2}{figure.MedianOfCpu,10:F2} {figure.Unit}");
         Console.WriteLine($"{"fork and join",-44}{1 / figures[^1].Median,10:F2}{1 / figures[^1].Best,10:F2} µs");
         PrintShare("share of peak, Linear 1024³, 1 thread", figures[2], figures[0]);
         PrintShare($"share of peak, Linear 1024³, {threads} threads", figures[3], figures[1]);
     }
 
     private static void PrintShare(string name, Figure part, Figure whole) =>
-        Console.WriteLine($"{name,-44}{part.Median / whole.Median,10:P0}{part.Best / whole.Best,10:P0}");
+        Console.WriteLine($"{name,-44}{part.Median / whole.Median,10:P0}{part.Best / whole.Best,10:P0}{part.MedianOfCpu / whole.MedianOfCpu,10:P0}");
 
-    private sealed record Figure(string Name, string Unit, double Amount, Action Work)
+    private sealed record Figure(string Name, int Threads, string Unit, double Amount, Action Work)
     {
-        private readonly List<double> _rates = [];
+        private readonly List<double> _rates = [], _cpuRates = [];
 
         public double Median => _rates.Order().ElementAt(_rates.Count / 2);
 
         public double Best => _rates.Max();
 
+        public double MedianOfCpu => _cpuRates.Order().ElementAt(_cpuRates.Count / 2);
+
         public void Measure(bool keep)
         {
+            TimeSpan cpu = Environment.CpuUsage.TotalTime;
             long start = Stopwatch.GetTimestamp();
             Work();
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            if (keep)
-                _rates.Add(Amount / seconds);
+            cpu = Environment.CpuUsage.TotalTime - cpu;
+            if (!keep)
+                return;
+            _rates.Add(Amount / seconds);
+            _cpuRates.Add(Amount * Threads / cpu.TotalSeconds);
         }
     }
 

@@ -15,7 +15,7 @@ internal static class LanesMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Exp<V>(V x) where V : struct, ILanes<V>
     {
-        x = V.Min(V.Max(x, V.Of(-105)), V.Of(89));
+        x = V.Clamp(x, -105, 89);
         V n = V.MulAdd(x, V.Of(Log2E), V.Of(Rounder)) - V.Of(Rounder);
         V r = V.MulAdd(n, V.Of(-Ln2Low), V.MulAdd(n, V.Of(-Ln2High), x));
         V p = V.Of(1.9875691500e-4f);

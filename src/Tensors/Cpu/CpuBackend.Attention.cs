@@ -51,7 +51,17 @@ internal sealed unsafe partial class CpuBackend<V>
         view.Lse = lse.Pointer<float>();
         FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
-        _pool.Run(sequences.Rows * layout.KvHeads, job);
+        _pool.Run(sequences.Rows * layout.KvHeads, job, alone: KeysOverlap(view.Sequences, sequences.Rows));
+    }
+
+    /// <summary>Whether two sequences read the same keys, whose gradients then must be summed one sequence after the other.</summary>
+    private static bool KeysOverlap(Sequence* s, int count)
+    {
+        for (int i = 1; i < count; i++)
+            for (int j = 0; j < i; j++)
+                if (s[i].Key < s[j].Key + s[j].Keys && s[j].Key < s[i].Key + s[i].Keys)
+                    return true;
+        return false;
     }
 
     private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout)
@@ -77,8 +87,13 @@ internal sealed unsafe partial class CpuBackend<V>
         }
         return new AttentionView
         {
-            Q = q.Pointer<float>(), K = k.Pointer<float>(), V = v.Pointer<float>(), Sequences = s,
-            Visible = visible is null ? null : visible.Pointer<int>(), VisibleCols = visible?.Cols ?? 0, Layout = layout,
+            Q = q.Pointer<float>(),
+            K = k.Pointer<float>(),
+            V = v.Pointer<float>(),
+            Sequences = s,
+            Visible = visible is null ? null : visible.Pointer<int>(),
+            VisibleCols = visible?.Cols ?? 0,
+            Layout = layout,
         };
     }
 
@@ -89,8 +104,14 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(frequencies, layout.HeadDim / 2);
         Rows(0, x.Rows, x.Cols + 8L * layout.HeadDim, new RopeRow
         {
-            X = x.Pointer<float>(), Frequencies = frequencies.Pointer<float>(), Y = y.Pointer<float>(), Positions = positions.Pointer<int>(),
-            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads), D = x.Cols, Layout = layout, Back = back,
+            X = x.Pointer<float>(),
+            Frequencies = frequencies.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            Positions = positions.Pointer<int>(),
+            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads),
+            D = x.Cols,
+            Layout = layout,
+            Back = back,
         });
     }
 

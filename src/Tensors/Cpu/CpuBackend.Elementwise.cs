@@ -53,7 +53,12 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(c, y.Count);
         _pool.Run(Pieces(y.Count, Piece), new MapJob<TMap>
         {
-            A = a.Pointer<float>(), B = b.Pointer<float>(), C = c.Pointer<float>(), Y = y.Pointer<float>(), Count = y.Count, Map = map,
+            A = a.Pointer<float>(),
+            B = b.Pointer<float>(),
+            C = c.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            Count = y.Count,
+            Map = map,
         });
     }
 

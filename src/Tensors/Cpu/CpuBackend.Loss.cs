@@ -11,7 +11,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(lse, logits.Rows);
         Rows(0, logits.Rows, 4L * logits.Cols, new CrossEntropyRow
         {
-            Logits = logits.Pointer<float>(), Labels = labels.Pointer<int>(), Y = y.Pointer<float>(), Lse = lse.Pointer<float>(), D = logits.Cols,
+            Logits = logits.Pointer<float>(),
+            Labels = labels.Pointer<int>(),
+            Y = y.Pointer<float>(),
+            Lse = lse.Pointer<float>(),
+            D = logits.Cols,
         });
     }
 
@@ -23,8 +27,12 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Same(dlogits, logits);
         Rows(0, logits.Rows, 4L * logits.Cols, new CrossEntropyGradRow
         {
-            Logits = logits.Pointer<float>(), Labels = labels.Pointer<int>(), Lse = lse.Pointer<float>(), Dy = dy.Pointer<float>(),
-            Dlogits = dlogits.Pointer<float>(), D = logits.Cols,
+            Logits = logits.Pointer<float>(),
+            Labels = labels.Pointer<int>(),
+            Lse = lse.Pointer<float>(),
+            Dy = dy.Pointer<float>(),
+            Dlogits = dlogits.Pointer<float>(),
+            D = logits.Cols,
         });
     }
 
@@ -50,7 +58,12 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.That(step.Step >= 1, "AdamW counts its steps from 1");
         _pool.Run(Pieces(p.Count, Piece / 4), new AdamWJob
         {
-            G = g.Pointer<float>(), P = p.Pointer<float>(), M = m.Pointer<float>(), S = v.Pointer<float>(), Count = p.Count, Step = step,
+            G = g.Pointer<float>(),
+            P = p.Pointer<float>(),
+            M = m.Pointer<float>(),
+            S = v.Pointer<float>(),
+            Count = p.Count,
+            Step = step,
             Rate = (float)(step.LearningRate / (1 - Math.Pow(step.Beta1, step.Step))),
             Root = (float)(1 / Math.Sqrt(1 - Math.Pow(step.Beta2, step.Step))),
         });

@@ -96,27 +96,53 @@ internal sealed unsafe partial class CpuBackend<V>
     /// <summary>y[rows] = x[rows] · wᵀ</summary>
     private void AddForward(Tensor x, int start, int end, Tensor w, Tensor y) => _gemm.Add(new Product
     {
-        A = x.Pointer<float>() + (long)start * x.Cols, ARow = x.Cols, ACol = 1,
-        B = w.Pointer<byte>(), BType = w.DType, BRow = 1, BCol = w.Cols,
-        C = y.Pointer<float>() + (long)start * y.Cols, CRow = y.Cols,
-        M = end - start, N = w.Rows, K = x.Cols,
+        A = x.Pointer<float>() + (long)start * x.Cols,
+        ARow = x.Cols,
+        ACol = 1,
+        B = w.Pointer<byte>(),
+        BType = w.DType,
+        BRow = 1,
+        BCol = w.Cols,
+        C = y.Pointer<float>() + (long)start * y.Cols,
+        CRow = y.Cols,
+        M = end - start,
+        N = w.Rows,
+        K = x.Cols,
     });
 
     /// <summary>dx[rows] += dy[rows] · w</summary>
     private void AddGradInput(Tensor dy, int start, int end, Tensor w, Tensor dx) => _gemm.Add(new Product
     {
-        A = dy.Pointer<float>() + (long)start * dy.Cols, ARow = dy.Cols, ACol = 1,
-        B = w.Pointer<byte>(), BType = w.DType, BRow = w.Cols, BCol = 1,
-        C = dx.Pointer<float>() + (long)start * dx.Cols, CRow = dx.Cols,
-        M = end - start, N = w.Cols, K = dy.Cols, Accumulate = true,
+        A = dy.Pointer<float>() + (long)start * dy.Cols,
+        ARow = dy.Cols,
+        ACol = 1,
+        B = w.Pointer<byte>(),
+        BType = w.DType,
+        BRow = w.Cols,
+        BCol = 1,
+        C = dx.Pointer<float>() + (long)start * dx.Cols,
+        CRow = dx.Cols,
+        M = end - start,
+        N = w.Cols,
+        K = dy.Cols,
+        Accumulate = true,
     });
 
     /// <summary>dw += dy[rows]ᵀ · x[rows]</summary>
     private void AddGradWeight(Tensor dy, Tensor x, int start, int end, Tensor dw) => _gemm.Add(new Product
     {
-        A = dy.Pointer<float>() + (long)start * dy.Cols, ARow = 1, ACol = dy.Cols,
-        B = x.Pointer<float>() + (long)start * x.Cols, BType = DType.F32, BRow = x.Cols, BCol = 1,
-        C = dw.Pointer<float>(), CRow = dw.Cols,
-        M = dy.Cols, N = x.Cols, K = end - start, Accumulate = true,
+        A = dy.Pointer<float>() + (long)start * dy.Cols,
+        ARow = 1,
+        ACol = dy.Cols,
+        B = x.Pointer<float>() + (long)start * x.Cols,
+        BType = DType.F32,
+        BRow = x.Cols,
+        BCol = 1,
+        C = dw.Pointer<float>(),
+        CRow = dw.Cols,
+        M = dy.Cols,
+        N = x.Cols,
+        K = end - start,
+        Accumulate = true,
     });
 }

@@ -10,7 +10,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.That(k >= 0 && k <= scores.Cols, "top-k selects between none and all experts");
         Rows(0, scores.Rows, 8L * scores.Cols, new TopKRow
         {
-            Scores = scores.Pointer<float>(), Mask = mask.Pointer<float>(), Ranked = _scratch.Get<ulong>((long)scores.Cols * _pool.Threads), E = scores.Cols, K = k,
+            Scores = scores.Pointer<float>(),
+            Mask = mask.Pointer<float>(),
+            Ranked = _scratch.Get<ulong>((long)scores.Cols * _pool.Threads),
+            E = scores.Cols,
+            K = k,
         });
     }
 
@@ -20,7 +24,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Same(mask, probs);
         Rows(0, probs.Rows, 8L * probs.Cols, new TopPRow
         {
-            Probs = probs.Pointer<float>(), Mask = mask.Pointer<float>(), Ranked = _scratch.Get<ulong>((long)probs.Cols * _pool.Threads), E = probs.Cols, Rule = rule,
+            Probs = probs.Pointer<float>(),
+            Mask = mask.Pointer<float>(),
+            Ranked = _scratch.Get<ulong>((long)probs.Cols * _pool.Threads),
+            E = probs.Cols,
+            Rule = rule,
         });
     }
 

@@ -12,7 +12,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Indices(index, start, end, x.Rows);
         Rows(start, end, y.Cols, new GatherRow
         {
-            X = x.Pointer<byte>(), DType = x.DType, Index = index.Pointer<int>(), Y = y.Pointer<float>(), D = y.Cols,
+            X = x.Pointer<byte>(),
+            DType = x.DType,
+            Index = index.Pointer<int>(),
+            Y = y.Pointer<float>(),
+            D = y.Cols,
         });
     }
 
@@ -35,8 +39,13 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Indices(token, start, end, dy.Rows);
         Rows(start, end, 2L * x.Cols, new CombineGradRow
         {
-            X = x.Pointer<float>(), Weight = weight.Pointer<float>(), Token = token.Pointer<int>(), Dy = dy.Pointer<float>(),
-            Dx = Floats(dx), Dweight = Floats(dweight), D = x.Cols,
+            X = x.Pointer<float>(),
+            Weight = weight.Pointer<float>(),
+            Token = token.Pointer<int>(),
+            Dy = dy.Pointer<float>(),
+            Dx = Floats(dx),
+            Dweight = Floats(dweight),
+            D = x.Cols,
         });
     }
 
@@ -48,7 +57,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Indices(index, 0, x.Rows, y.Rows);
         Columns(x.Cols, x.Rows, new WriteColumns
         {
-            X = x.Pointer<float>(), Index = index.Pointer<int>(), Y = y.Pointer<float>(), Count = x.Rows, D = x.Cols,
+            X = x.Pointer<float>(),
+            Index = index.Pointer<int>(),
+            Y = y.Pointer<float>(),
+            Count = x.Rows,
+            D = x.Cols,
         });
     }
 
@@ -60,7 +73,13 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Indices(index, start, end, y.Rows);
         Columns(x.Cols, end - start, new ScatterAddColumns
         {
-            X = x.Pointer<float>(), Weight = Floats(weight), Index = index.Pointer<int>(), Y = y.Pointer<float>(), Start = start, End = end, D = x.Cols,
+            X = x.Pointer<float>(),
+            Weight = Floats(weight),
+            Index = index.Pointer<int>(),
+            Y = y.Pointer<float>(),
+            Start = start,
+            End = end,
+            D = x.Cols,
         });
     }
 

@@ -19,7 +19,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(y, x.Cols);
         Columns(x.Cols, x.Rows, new ColumnSumColumns
         {
-            X = x.Pointer<float>(), W = Floats(w), Y = y.Pointer<float>(), Count = x.Rows, D = x.Cols,
+            X = x.Pointer<float>(),
+            Weight = Floats(w),
+            Y = y.Pointer<float>(),
+            Count = x.Rows,
+            D = x.Cols,
         });
     }
 
@@ -67,7 +71,11 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(dy, x.Rows);
         Rows(0, x.Rows, 4L * x.Cols, new LogSumExpGradRow
         {
-            X = x.Pointer<float>(), Y = y.Pointer<float>(), Dy = dy.Pointer<float>(), Dx = dx.Pointer<float>(), D = x.Cols,
+            X = x.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            Dy = dy.Pointer<float>(),
+            Dx = dx.Pointer<float>(),
+            D = x.Cols,
         });
     }
 
@@ -78,7 +86,12 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Vector(r, x.Rows);
         Rows(0, x.Rows, x.Cols, new RmsNormRow
         {
-            X = x.Pointer<float>(), W = w.Pointer<float>(), Y = y.Pointer<float>(), R = r.Pointer<float>(), Eps = eps, D = x.Cols,
+            X = x.Pointer<float>(),
+            W = w.Pointer<float>(),
+            Y = y.Pointer<float>(),
+            R = r.Pointer<float>(),
+            Eps = eps,
+            D = x.Cols,
         });
     }
 
@@ -91,14 +104,24 @@ internal sealed unsafe partial class CpuBackend<V>
         if (dx is not null)
             Rows(0, x.Rows, x.Cols, new RmsNormGradRow
             {
-                X = x.Pointer<float>(), W = w.Pointer<float>(), R = r.Pointer<float>(), Dy = dy.Pointer<float>(), Dx = dx.Pointer<float>(), D = x.Cols,
+                X = x.Pointer<float>(),
+                W = w.Pointer<float>(),
+                R = r.Pointer<float>(),
+                Dy = dy.Pointer<float>(),
+                Dx = dx.Pointer<float>(),
+                D = x.Cols,
             });
         if (dw is null)
             return;
         Check.Vector(dw, x.Cols);
         Columns(x.Cols, x.Rows, new ColumnSumColumns
         {
-            X = dy.Pointer<float>(), Factor = x.Pointer<float>(), W = r.Pointer<float>(), Y = dw.Pointer<float>(), Count = x.Rows, D = x.Cols,
+            X = dy.Pointer<float>(),
+            Factor = x.Pointer<float>(),
+            Weight = r.Pointer<float>(),
+            Y = dw.Pointer<float>(),
+            Count = x.Rows,
+            D = x.Cols,
         });
     }
 
@@ -116,32 +139,34 @@ internal sealed unsafe partial class CpuBackend<V>
     /// <summary>y[d] += Σ_t w[t] · x[t,d] · factor[t,d], in sums of 256 rows, which keeps long sums exact.</summary>
     private struct ColumnSumColumns : IColumns
     {
-        public float* X, Factor, W, Y;
+        public float* X, Factor, Weight, Y;
         public int Count, D;
 
         public readonly void Columns(int first, int end)
         {
             const int Chunk = 256;
             for (int start = 0; start < Count; start += Chunk)
-                for (int d = first; d < end; d += V.Count)
-                {
-                    V sum = V.Of(0);
-                    bool whole = end - d >= V.Count;
-                    for (long t = start; t < Math.Min(Count, start + Chunk); t++)
-                    {
-                        V x = Load(X, t * D + d, whole, end - d);
-                        if (Factor != null)
-                            x *= Load(Factor, t * D + d, whole, end - d);
-                        sum = W == null ? sum + x : V.MulAdd(V.Of(W[t]), x, sum);
-                    }
-                    if (whole)
-                        (V.Load(Y + d) + sum).Store(Y + d);
-                    else
-                        Tail.Store(Tail.Load<V>(Y + d, end - d) + sum, Y + d, end - d);
-                }
+            {
+                int d = first;
+                for (; d <= end - V.Count; d += V.Count)
+                    Add<V>(d, start, Math.Min(Count, start + Chunk));
+                for (; d < end; d++)
+                    Add<Lanes1>(d, start, Math.Min(Count, start + Chunk));
+            }
         }
 
-        private static V Load(float* p, long i, bool whole, int count) => whole ? V.Load(p + i) : Tail.Load<V>(p + i, count);
+        private readonly void Add<W>(int d, int start, int end) where W : struct, ILanes<W>
+        {
+            W sum = W.Of(0);
+            for (long t = start; t < end; t++)
+            {
+                W x = W.Load(X + t * D + d);
+                if (Factor != null)
+                    x *= W.Load(Factor + t * D + d);
+                sum = Weight == null ? sum + x : W.MulAdd(W.Of(Weight[t]), x, sum);
+            }
+            (W.Load(Y + d) + sum).Store(Y + d);
+        }
     }
 
     /// <summary>y[t,d] += a[t] · b[t · stride + d]; null counts as ones.</summary>
@@ -236,15 +261,10 @@ internal sealed unsafe partial class CpuBackend<V>
         public readonly void Row(long row, int worker)
         {
             float* x = X + row * D, dy = Dy + row * D, dx = Dx + row * D;
-            V sum = V.Of(0);
+            float sum = RowMath<V>.Dot(dy, W, x, D);
+            V r = V.Of(R[row]), back = V.Of(R[row] * R[row] * sum / D);
             int i = 0;
             for (; i <= D - V.Count; i += V.Count)
-                sum = V.MulAdd(V.Load(dy + i) * V.Load(W + i), V.Load(x + i), sum);
-            if (i < D)
-                sum = V.MulAdd(Tail.Load<V>(dy + i, D - i) * Tail.Load<V>(W + i, D - i), Tail.Load<V>(x + i, D - i), sum);
-
-            V r = V.Of(R[row]), back = V.Of(R[row] * R[row] * V.Sum(sum) / D);
-            for (i = 0; i <= D - V.Count; i += V.Count)
                 V.MulAdd(r, V.Load(dy + i) * V.Load(W + i) - V.Load(x + i) * back, V.Load(dx + i)).Store(dx + i);
             if (i < D)
             {

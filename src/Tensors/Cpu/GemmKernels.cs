@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.Arm;
 
 namespace MoeFromScratch.Tensors.Cpu;
@@ -47,10 +48,9 @@ internal static unsafe class GemmKernels<V> where V : struct, ILanes<V>
             s30 = V.MulAdd(x0, TElement.Load<V>(w, 3 * stride + i), s30);
             s31 = V.MulAdd(x1, TElement.Load<V>(w, 3 * stride + i + V.Count), s31);
         }
-        y[0] = V.Sum(s00 + s01) + DotTail<TElement>(x, w, 0, i, d);
-        y[1] = V.Sum(s10 + s11) + DotTail<TElement>(x, w, stride, i, d);
-        y[2] = V.Sum(s20 + s21) + DotTail<TElement>(x, w, 2 * stride, i, d);
-        y[3] = V.Sum(s30 + s31) + DotTail<TElement>(x, w, 3 * stride, i, d);
+        (y[0], y[1], y[2], y[3]) = (V.Sum(s00 + s01), V.Sum(s10 + s11), V.Sum(s20 + s21), V.Sum(s30 + s31));
+        for (int row = 0; i < d && row < 4; row++)
+            y[row] += DotTail<TElement>(x, w, row * stride, i, d);
     }
 
     /// <summary>One dot product, summed exactly as <see cref="Dot4"/> sums each of its four.</summary>
@@ -63,9 +63,11 @@ internal static unsafe class GemmKernels<V> where V : struct, ILanes<V>
             s0 = V.MulAdd(V.Load(x + i), TElement.Load<V>(w, start + i), s0);
             s1 = V.MulAdd(V.Load(x + i + V.Count), TElement.Load<V>(w, start + i + V.Count), s1);
         }
-        return V.Sum(s0 + s1) + DotTail<TElement>(x, w, start, i, d);
+        float sum = V.Sum(s0 + s1);
+        return i < d ? sum + DotTail<TElement>(x, w, start, i, d) : sum;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static float DotTail<TElement>(float* x, void* w, long start, int i, int d) where TElement : IElement
     {
         float sum = 0;

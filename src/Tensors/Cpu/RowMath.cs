@@ -1,6 +1,11 @@
+using System.Runtime.CompilerServices;
+
 namespace MoeFromScratch.Tensors.Cpu;
 
-/// <summary>Loops over one row that several kernels share.</summary>
+/// <summary>
+/// Loops over one row that several kernels share. No vector that a loop carries lives on into a call, not even into the
+/// rare one for the tail: the JIT would keep it in memory all along.
+/// </summary>
 internal static unsafe class RowMath<V> where V : struct, ILanes<V>
 {
     /// <summary>Σ_d a[d] · b[d]</summary>
@@ -13,9 +18,23 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
             sum += V.Load(a + i);
-        if (i < d)
-            sum += Tail.Load<V>(a + i, d - i);
-        return V.Sum(sum);
+        float total = V.Sum(sum);
+        for (; i < d; i++)
+            total += a[i];
+        return total;
+    }
+
+    /// <summary>Σ_d a[d] · b[d] · c[d]</summary>
+    public static float Dot(float* a, float* b, float* c, int d)
+    {
+        V sum = V.Of(0);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            sum = V.MulAdd(V.Load(a + i) * V.Load(b + i), V.Load(c + i), sum);
+        float total = V.Sum(sum);
+        for (; i < d; i++)
+            total += a[i] * b[i] * c[i];
+        return total;
     }
 
     /// <summary>max_d a[d]; −∞ for an empty row.</summary>
@@ -25,9 +44,10 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
             max = V.Max(max, V.Load(a + i));
-        if (i < d)
-            max = V.Max(max, Tail.Load<V>(a + i, d - i, float.NegativeInfinity));
-        return V.HorizontalMax(max);
+        float top = V.HorizontalMax(max);
+        for (; i < d; i++)
+            top = MathF.Max(top, a[i]);
+        return top;
     }
 
     /// <summary>y[d] += alpha · x[d]</summary>
@@ -63,13 +83,8 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
             e.Store(y + i);
             sum += e;
         }
-        if (i < d)
-        {
-            V e = V.Exp(Tail.Load<V>(x + i, d - i, float.NegativeInfinity) - minus);
-            Tail.Store(e, y + i, d - i);
-            sum += e;
-        }
-        return V.Sum(sum);
+        float total = V.Sum(sum);
+        return i < d ? total + ExpTail(x + i, shift, y + i, d - i) : total;
     }
 
     /// <summary>y[d] += alpha · e^(x[d] − shift)</summary>
@@ -88,6 +103,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
     {
         const int Block = 2048;
         float max = Max(x, d), shift = float.IsNegativeInfinity(max) ? 0 : max;
+        float* rest = stackalloc float[16];
         V minus = V.Of(shift);
         double total = 0;
         for (int start = 0; start < d; start += Block)
@@ -96,10 +112,18 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
             int i = start, end = Math.Min(d, start + Block);
             for (; i <= end - V.Count; i += V.Count)
                 sum += V.Exp(V.Load(x + i) - minus);
-            if (i < end)
-                sum += V.Exp(Tail.Load<V>(x + i, end - i, float.NegativeInfinity) - minus);
             total += V.Sum(sum);
+            if (i < end)
+                total += ExpTail(x + i, shift, rest, end - i);
         }
         return (float)(shift + Math.Log(total));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float ExpTail(float* x, float shift, float* y, int count)
+    {
+        V e = V.Exp(Tail.Load<V>(x, count, float.NegativeInfinity) - V.Of(shift));
+        Tail.Store(e, y, count);
+        return V.Sum(e);
     }
 }

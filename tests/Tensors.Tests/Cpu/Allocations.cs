@@ -1,11 +1,12 @@
 namespace MoeFromScratch.Tensors.Tests;
 
-internal static class Allocations
+/// <summary>Tests that count what the whole process allocates run while no other does.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class Allocations
 {
-    /// <summary>
-    /// Managed bytes that all threads of the process allocate in steady state: the least of several runs, because test
-    /// runners and the JIT allocate beside.
-    /// </summary>
+    public const string Name = "allocations";
+
+    /// <summary>Managed bytes that all threads allocate in steady state: the least of several runs, because the JIT and the runner allocate beside.</summary>
     public static long In(Action work)
     {
         long least = long.MaxValue;

@@ -2,7 +2,7 @@ using MoeFromScratch.Contract;
 
 namespace MoeFromScratch.Tensors.Tests;
 
-/// <summary>The same bits from 1, 2, 3 and 4 threads, on sizes that are shared out and none a multiple of a tile; and no garbage.</summary>
+/// <summary>The same bits from 1, 2, 3 and 4 threads, on sizes that are shared out and no multiple of a tile.</summary>
 public sealed class ReproducibilityTests
 {
     private const int T = 203, D = 269, N = 331, E = 7, Heads = 4, HeadDim = 40;
@@ -39,31 +39,6 @@ public sealed class ReproducibilityTests
             IReadOnlyList<Outcome> outcomes = Trial.Run(cpu, 7, s_kernels[kernel]);
             Outcome.AssertClose(first ??= outcomes, outcomes, 0);
         }
-    }
-
-    [Fact]
-    public void Kernels_allocate_nothing_on_any_thread()
-    {
-        using IBackend cpu = CpuBackend.Create(3);
-        Tensor x = cpu.Zeros([T, D]), w = cpu.Zeros([N, D]), y = cpu.Zeros([T, N]), mask = cpu.Zeros([T, N]);
-        Tensor offsets = cpu.From([E + 1], Bounds()), sequences = cpu.From([1, 4], [0, T, 0, T]), lse = cpu.Zeros([T, 1]), sum = cpu.Zeros([1]);
-        Tensor[] experts = [.. Enumerable.Repeat(w, E)];
-        AttentionLayout layout = new(1, 1, D, 1);
-        Tensor ay = cpu.Zeros([T, D]), dx = cpu.Zeros([T, D]);
-        Assert.Equal(0, Allocations.In(() =>
-        {
-            cpu.Linear(x, w, y);
-            cpu.LinearGradInput(y, w, x);
-            cpu.LinearGradWeight(y, x, w);
-            cpu.GroupedLinear(x, new SlotRange(offsets, 0, E), experts, y);
-            cpu.Unary<Gelu>(y, mask);
-            cpu.Softmax(y, mask);
-            cpu.SelectTopK(y, 3, mask);
-            cpu.SelectTopP(y, new TopPRule(0.5f), mask);
-            cpu.SumOfSquares(y, sum);
-            cpu.Attention(x, x, x, sequences, null, layout, ay, lse);
-            cpu.AttentionGrad(x, x, x, sequences, null, layout, ay, lse, x, dx, dx, dx);
-        }));
     }
 
     private static int[] Bounds() => [0, 3, 3, 60, 61, 130, 131, T];

@@ -41,19 +41,6 @@ public sealed unsafe class WorkerPoolTests
         Assert.Equal(1, runs[7]);
     }
 
-    [Fact]
-    public void Forking_allocates_nothing_on_any_thread()
-    {
-        using WorkerPool pool = new(4);
-        int* runs = stackalloc int[64], busy = stackalloc int[4];
-        CountJob job = new() { Runs = runs, Busy = busy, Threads = 4 };
-        Assert.Equal(0, Allocations.In(() =>
-        {
-            for (int round = 0; round < 100; round++)
-                pool.Run(64, job);
-        }));
-    }
-
     private struct CountJob : IJob
     {
         public int* Runs, Busy;
