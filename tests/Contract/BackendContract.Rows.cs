@@ -8,7 +8,7 @@ public abstract partial class BackendContract
     /// <summary>Rows and columns: every awkward width, few and many rows, none, and enough for several threads.</summary>
     public static TheoryData<int, int> Matrices => new()
     {
-        { 1, 1 }, { 6, 3 }, { 11, 7 }, { 16, 13 }, { 21, 17 }, { 26, 33 }, { 31, 65 }, { 0, 7 }, { 1, 300 }, { 200, 1 }, { 130, 257 },
+        { 1, 1 }, { 6, 3 }, { 11, 7 }, { 16, 13 }, { 21, 17 }, { 26, 33 }, { 31, 65 }, { 0, 7 }, { 1, 300 }, { 200, 1 }, { 130, 257 }, { 3, 5003 },
     };
 
     [Theory, MemberData(nameof(Matrices))]
@@ -67,7 +67,7 @@ public abstract partial class BackendContract
     }
 
     [Theory, MemberData(nameof(Matrices))]
-    public void LogSumExpGrad_adds_the_softmax(int T, int D) => Agree(Elementwise, t =>
+    public void LogSumExpGrad_adds_the_softmax(int T, int D) => Agree(Sums, t =>
     {
         Tensor x = PartlyHidden(t, T, D), y = t.Output("y", [T]);
         t.Backend.LogSumExp(x, y);
