@@ -14,15 +14,15 @@ public abstract partial class BackendContract
     [Theory, MemberData(nameof(Matrices))]
     public void RowDot_adds_the_dot_product_of_rows(int T, int D)
     {
-        Agree(Sums, t => t.Backend.RowDot(t.Normal([T, D]), t.Normal([T, D]), t.Accumulator("y", [T])));
-        Agree(Sums, t => t.Backend.RowDot(t.Normal([T, D]), null, t.Accumulator("y", [T])));
+        Agree(SumOf(D), t => t.Backend.RowDot(t.Normal([T, D]), t.Normal([T, D]), t.Accumulator("y", [T])));
+        Agree(SumOf(D), t => t.Backend.RowDot(t.Normal([T, D]), null, t.Accumulator("y", [T])));
     }
 
     [Theory, MemberData(nameof(Matrices))]
     public void ColumnSum_adds_weighted_rows(int T, int D)
     {
-        Agree(Sums, t => t.Backend.ColumnSum(t.Normal([T, D]), t.Normal([T]), t.Accumulator("y", [D])));
-        Agree(Sums, t => t.Backend.ColumnSum(t.Normal([T, D]), null, t.Accumulator("y", [D])));
+        Agree(SumOf(T), t => t.Backend.ColumnSum(t.Normal([T, D]), t.Normal([T]), t.Accumulator("y", [D])));
+        Agree(SumOf(T), t => t.Backend.ColumnSum(t.Normal([T, D]), null, t.Accumulator("y", [D])));
     }
 
     [Theory, MemberData(nameof(Matrices))]
