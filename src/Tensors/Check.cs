@@ -6,7 +6,7 @@ namespace MoeFromScratch.Tensors;
 /// What a host backend asks of its arguments before it touches memory. A passing check allocates nothing; a failing one
 /// throws <see cref="ArgumentException"/> with the argument's name, what it is and what it should be.
 /// </summary>
-internal static unsafe class Check
+internal static unsafe partial class Check
 {
     /// <summary>x is F32 and counts as the matrix [rows, cols].</summary>
     public static void Matrix(Tensor x, int rows, int cols, [CallerArgumentExpression(nameof(x))] string name = "")

@@ -130,7 +130,8 @@ public interface IBackend : IDisposable
     /// (query start, query count, key start, key count) per sequence; its last query stands at its last key, and with
     /// <see cref="AttentionLayout.Causal"/> sees no key after itself. <paramref name="visible"/> [T, M] I32, M at least the
     /// largest key count, is 1 where query t may see the j-th key of its sequence; null hides nothing.
-    /// → y [T, H·K], lse [T, H] (log of the softmax's denominator, for the way back). A query that sees nothing gives 0.
+    /// → y [T, H·K], lse [T, H] (log of the softmax's denominator, for the way back). A query that sees nothing, or is in
+    /// no sequence, gives 0 and lse −∞.
     /// </summary>
     void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse);
 

@@ -50,7 +50,7 @@ public abstract partial class BackendContract
         new("an empty sequence", 2, 1, 8, [0, 0, 0, 0, 0, 4, 0, 4]),
         new("a sequence without keys", 2, 1, 8, [0, 3, 0, 0, 3, 4, 0, 4]),
         new("queries of no sequence", 2, 1, 8, [1, 4, 2, 4], UnusedRows: 2),
-        new("longer than a block", 4, 2, 64, [0, 130, 0, 130, 130, 65, 130, 65]),
+        new("longer than a block", 2, 1, 32, [0, 130, 0, 130, 130, 65, 130, 65]),
     ];
 
     public static TheoryData<string> AttentionNames => [.. AttentionCases.Select(c => c.Name)];

@@ -90,11 +90,11 @@ public abstract partial class BackendContract
         Agree(Exact, t => t.Backend.Copy(t.Input([3, 5], type, bytes), t.Output("y", [3, 5], type)));
     }
 
-    [Theory, MemberData(nameof(WeightTypes))]
-    public void Fill_writes_every_element(DType type)
+    [Fact]
+    public void Fill_writes_every_element()
     {
-        foreach (int n in Sizes)
-            foreach (float value in new[] { 0, -1.5f, float.NegativeInfinity, 1e-3f })
-                Agree(Exact, t => t.Backend.Fill(t.Output("y", [n], type), value));
+        foreach (int n in Lengths)
+            foreach (float value in new[] { 0, -1.5f, float.NegativeInfinity })
+                Agree(Exact, t => t.Backend.Fill(t.Output("y", [n]), value));
     }
 }

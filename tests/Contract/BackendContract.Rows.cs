@@ -8,21 +8,21 @@ public abstract partial class BackendContract
     /// <summary>Rows and columns: every awkward width, few and many rows, none, and enough for several threads.</summary>
     public static TheoryData<int, int> Matrices => new()
     {
-        { 1, 1 }, { 6, 3 }, { 11, 7 }, { 16, 13 }, { 21, 17 }, { 26, 33 }, { 31, 65 }, { 0, 7 }, { 1, 300 }, { 200, 1 }, { 130, 257 },
+        { 1, 1 }, { 6, 3 }, { 11, 7 }, { 16, 13 }, { 21, 17 }, { 26, 33 }, { 31, 65 }, { 0, 7 }, { 1, 300 }, { 200, 1 }, { 130, 257 }, { 3, 5003 },
     };
 
     [Theory, MemberData(nameof(Matrices))]
     public void RowDot_adds_the_dot_product_of_rows(int T, int D)
     {
-        Agree(Sums, t => t.Backend.RowDot(t.Normal([T, D]), t.Normal([T, D]), t.Accumulator("y", [T])));
-        Agree(Sums, t => t.Backend.RowDot(t.Normal([T, D]), null, t.Accumulator("y", [T])));
+        Agree(SumOf(D), t => t.Backend.RowDot(t.Normal([T, D]), t.Normal([T, D]), t.Accumulator("y", [T])));
+        Agree(SumOf(D), t => t.Backend.RowDot(t.Normal([T, D]), null, t.Accumulator("y", [T])));
     }
 
     [Theory, MemberData(nameof(Matrices))]
     public void ColumnSum_adds_weighted_rows(int T, int D)
     {
-        Agree(Sums, t => t.Backend.ColumnSum(t.Normal([T, D]), t.Normal([T]), t.Accumulator("y", [D])));
-        Agree(Sums, t => t.Backend.ColumnSum(t.Normal([T, D]), null, t.Accumulator("y", [D])));
+        Agree(SumOf(T), t => t.Backend.ColumnSum(t.Normal([T, D]), t.Normal([T]), t.Accumulator("y", [D])));
+        Agree(SumOf(T), t => t.Backend.ColumnSum(t.Normal([T, D]), null, t.Accumulator("y", [D])));
     }
 
     [Theory, MemberData(nameof(Matrices))]
@@ -67,7 +67,7 @@ public abstract partial class BackendContract
     }
 
     [Theory, MemberData(nameof(Matrices))]
-    public void LogSumExpGrad_adds_the_softmax(int T, int D) => Agree(Elementwise, t =>
+    public void LogSumExpGrad_adds_the_softmax(int T, int D) => Agree(Sums, t =>
     {
         Tensor x = PartlyHidden(t, T, D), y = t.Output("y", [T]);
         t.Backend.LogSumExp(x, y);

@@ -11,10 +11,16 @@ namespace MoeFromScratch.Contract;
 public abstract partial class BackendContract
 {
     /// <summary>
-    /// Largest |difference| / max(1, |expected|) that is let through. F32 keeps 6e-8; a sum of a hundred products of
-    /// normal numbers in F32 rather than double loses a few 1e-6 in the worst order.
+    /// Largest |difference| / max(1, |expected|) that is let through. F32 keeps 6e-8; slopes multiply the rounding of
+    /// 1 − σ by up to 20; e^(x − lse) after lse was rounded, or a sum of a few dozen terms, loses a few 1e-6.
     /// </summary>
-    protected const double Exact = 0, Elementwise = 1e-6, Sums = 1e-5, AttentionSums = 2e-5;
+    protected const double Exact = 0, Elementwise = 1e-6, Slopes = 4e-6, Sums = 1e-5, AttentionSums = 2e-5;
+
+    /// <summary>
+    /// For a sum of so many products of normal numbers: partial sums grow as √n and each step rounds them, so n steps in
+    /// F32 deviate by about 2e-8 · n; five times that.
+    /// </summary>
+    protected static double SumOf(int terms) => Elementwise + 1e-7 * terms;
 
     /// <summary>Lengths around every vector width, and none of them a multiple of one.</summary>
     protected static readonly int[] Sizes = [1, 3, 7, 13, 17, 33, 65];

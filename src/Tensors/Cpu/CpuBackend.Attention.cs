@@ -18,11 +18,8 @@ internal sealed unsafe partial class CpuBackend<V>
 
     public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
     {
-        AttentionView view = View(q, k, v, sequences, visible, layout);
-        Check.Same(y, q);
-        Check.Matrix(lse, q.Rows, layout.Heads);
-        view.Y = y.Pointer<float>();
-        view.Lse = lse.Pointer<float>();
+        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
+        AttentionView view = View(q, k, v, sequences, visible, layout, y, lse);
         Fill(y, 0);
         Fill(lse, float.NegativeInfinity);
         int blocks = 0;
@@ -40,15 +37,12 @@ internal sealed unsafe partial class CpuBackend<V>
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
         Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv)
     {
-        AttentionView view = View(q, k, v, sequences, visible, layout);
-        Check.Same(y, q);
+        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
         Check.Same(dy, q);
         Check.Same(dq, q);
         Check.Same(dk, k);
         Check.Same(dv, v);
-        Check.Matrix(lse, q.Rows, layout.Heads);
-        view.Y = y.Pointer<float>();
-        view.Lse = lse.Pointer<float>();
+        AttentionView view = View(q, k, v, sequences, visible, layout, y, lse);
         FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
         _pool.Run(sequences.Rows * layout.KvHeads, job, alone: KeysOverlap(view.Sequences, sequences.Rows));
@@ -64,44 +58,23 @@ internal sealed unsafe partial class CpuBackend<V>
         return false;
     }
 
-    private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout)
-    {
-        Check.That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.Heads % layout.KvHeads == 0,
-            "key heads divide query heads, and heads have a size");
-        Check.Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
-        Check.Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
-        Check.Same(v, k);
-        Check.Ints(sequences, 4L * sequences.Rows);
-        Sequence* s = (Sequence*)sequences.Pointer<int>();
-        int mostKeys = 0;
-        for (int i = 0; i < sequences.Rows; i++)
-        {
-            Check.That(s[i].Query >= 0 && s[i].Queries >= 0 && s[i].Query <= q.Rows - s[i].Queries, "a sequence's queries lie outside q");
-            Check.That(s[i].Key >= 0 && s[i].Keys >= 0 && s[i].Key <= k.Rows - s[i].Keys, "a sequence's keys lie outside k");
-            mostKeys = Math.Max(mostKeys, s[i].Keys);
-        }
-        if (visible is not null)
-        {
-            Check.Ints(visible, (long)q.Rows * visible.Cols);
-            Check.That(visible.Cols >= mostKeys, "visible has fewer columns than a sequence has keys");
-        }
-        return new AttentionView
+    private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse) =>
+        new()
         {
             Q = q.Pointer<float>(),
             K = k.Pointer<float>(),
             V = v.Pointer<float>(),
-            Sequences = s,
+            Y = y.Pointer<float>(),
+            Lse = lse.Pointer<float>(),
+            Sequences = (Sequence*)sequences.Pointer<int>(),
             Visible = visible is null ? null : visible.Pointer<int>(),
             VisibleCols = visible?.Cols ?? 0,
             Layout = layout,
         };
-    }
 
     private void Turn(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y, bool back)
     {
-        Check.That(layout.HeadDim > 0 && layout.HeadDim % 2 == 0 && x.Cols % layout.HeadDim == 0, "rows are heads of an even size");
-        Check.Ints(positions, x.Rows);
-        Check.Vector(frequencies, layout.HeadDim / 2);
+        Check.Rope(x, positions, frequencies, layout);
         Rows(0, x.Rows, x.Cols + 8L * layout.HeadDim, new RopeRow
         {
             X = x.Pointer<float>(),

@@ -6,7 +6,7 @@ internal sealed unsafe partial class CpuBackend<V>
 {
     public void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse)
     {
-        CheckLabels(logits, labels);
+        Check.Labels(logits, labels);
         Check.Vector(y, logits.Rows);
         Check.Vector(lse, logits.Rows);
         Rows(0, logits.Rows, 4L * logits.Cols, new CrossEntropyRow
@@ -21,7 +21,7 @@ internal sealed unsafe partial class CpuBackend<V>
 
     public void CrossEntropyGrad(Tensor logits, Tensor labels, Tensor lse, Tensor dy, Tensor dlogits)
     {
-        CheckLabels(logits, labels);
+        Check.Labels(logits, labels);
         Check.Vector(lse, logits.Rows);
         Check.Vector(dy, logits.Rows);
         Check.Same(dlogits, logits);
@@ -67,15 +67,6 @@ internal sealed unsafe partial class CpuBackend<V>
             Rate = (float)(step.LearningRate / (1 - Math.Pow(step.Beta1, step.Step))),
             Root = (float)(1 / Math.Sqrt(1 - Math.Pow(step.Beta2, step.Step))),
         });
-    }
-
-    private static void CheckLabels(Tensor logits, Tensor labels)
-    {
-        Check.F32(logits);
-        Check.Ints(labels, logits.Rows);
-        int* label = labels.Pointer<int>();
-        for (int t = 0; t < logits.Rows; t++)
-            Check.That(label[t] < logits.Cols, "a label lies beyond the vocabulary");
     }
 
     private struct CrossEntropyRow : IRow

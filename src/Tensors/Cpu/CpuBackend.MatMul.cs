@@ -35,7 +35,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(x);
         Check.Matrix(y, x.Rows, y.Cols);
-        CheckGroups(range, x.Rows, w.Length);
+        Check.Experts(range, x.Rows, w.Length);
         for (int e = 0; e < w.Length; e++)
             Check.Weight(w[e], y.Cols, x.Cols);
         for (int e = 0; e < w.Length; e++)
@@ -50,7 +50,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(dy);
         Check.Matrix(dx, dy.Rows, dx.Cols);
-        CheckGroups(range, dy.Rows, w.Length);
+        Check.Experts(range, dy.Rows, w.Length);
         for (int e = 0; e < w.Length; e++)
             Check.Weight(w[e], dy.Cols, dx.Cols);
         for (int e = 0; e < w.Length; e++)
@@ -65,7 +65,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(dy);
         Check.Matrix(x, dy.Rows, x.Cols);
-        CheckGroups(range, dy.Rows, dw.Length);
+        Check.Experts(range, dy.Rows, dw.Length);
         for (int e = 0; e < dw.Length; e++)
             if (dw[e] is Tensor gradient)
                 Check.Matrix(gradient, dy.Cols, x.Cols);
@@ -76,12 +76,6 @@ internal sealed unsafe partial class CpuBackend<V>
                 AddGradWeight(dy, x, start, end, gradient);
             }
         _gemm.Run();
-    }
-
-    private static void CheckGroups(in SlotRange range, int rows, int weights)
-    {
-        Check.Slots(range, rows);
-        Check.That(weights == (range.Offsets is null ? 1 : range.Count), "a grouped linear takes one weight per expert of its range");
     }
 
     /// <summary>The slots of the range's e-th expert.</summary>

@@ -52,7 +52,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(mask);
         int experts = mask.Cols;
-        int slots = LiveSlots(offsets, experts, token, expert);
+        int slots = Check.SlotLists(offsets, experts, token, expert);
         int* next = _scratch.Get<int>(experts), end = offsets.Pointer<int>() + 1, tokens = token.Pointer<int>(), names = expert.Pointer<int>();
         new Span<int>(offsets.Pointer<int>(), experts).CopyTo(new Span<int>(next, experts));
         float* m = mask.Pointer<float>();
@@ -72,7 +72,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(x);
         Check.F32(y);
-        int slots = LiveSlots(offsets, x.Cols, token, expert);
+        int slots = Check.SlotLists(offsets, x.Cols, token, expert);
         Check.That(y.Count >= slots, "fewer outputs than slots");
         Check.Indices(token, 0, slots, x.Rows);
         Check.Indices(expert, 0, slots, x.Cols);
@@ -86,7 +86,7 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.F32(dx);
         Check.F32(dy);
-        int slots = LiveSlots(offsets, dx.Cols, token, expert);
+        int slots = Check.SlotLists(offsets, dx.Cols, token, expert);
         Check.That(dy.Count >= slots, "fewer gradients than slots");
         Check.Indices(token, 0, slots, dx.Rows);
         Check.Indices(expert, 0, slots, dx.Cols);
@@ -94,18 +94,6 @@ internal sealed unsafe partial class CpuBackend<V>
         int* t = token.Pointer<int>(), e = expert.Pointer<int>();
         for (int s = 0; s < slots; s++)
             to[(long)t[s] * dx.Cols + e[s]] += from[s];
-    }
-
-    /// <summary>offsets[E], after checking that the offsets rise from 0 and the slot lists have room.</summary>
-    private static int LiveSlots(Tensor offsets, int experts, Tensor token, Tensor expert)
-    {
-        Check.Ints(offsets, experts + 1L);
-        Check.Ints(token, token.Count);
-        Check.Ints(expert, token.Count);
-        int* o = offsets.Pointer<int>();
-        Check.That(o[0] == 0, "slot offsets begin at 0");
-        Check.Slots(new SlotRange(offsets, 0, experts), checked((int)token.Count));
-        return o[experts];
     }
 
     private struct TopKRow : IRow

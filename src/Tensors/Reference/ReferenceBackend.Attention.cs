@@ -6,20 +6,22 @@ public sealed partial class ReferenceBackend
 {
     public void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y)
     {
-        CheckRope(x, positions, frequencies, layout, y);
+        Check.Same(y, x);
+        Check.Rope(x, positions, frequencies, layout);
         y.Floats.Clear();
         Turn(x, positions, frequencies, layout, direction: 1, y);
     }
 
     public void RopeGrad(Tensor dy, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor dx)
     {
-        CheckRope(dy, positions, frequencies, layout, dx);
+        Check.Same(dx, dy);
+        Check.Rope(dy, positions, frequencies, layout);
         Turn(dy, positions, frequencies, layout, direction: -1, dx);
     }
 
     public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
     {
-        CheckAttention(q, k, v, sequences, visible, layout, y, lse);
+        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
         Matrix qm = new(q), km = new(k), vm = new(v), ym = new(y), lsem = new(lse);
         y.Floats.Clear();                                  // what a query that sees nothing gives
         lse.Floats.Fill(float.NegativeInfinity);
@@ -53,7 +55,7 @@ public sealed partial class ReferenceBackend
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
         Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv)
     {
-        CheckAttention(q, k, v, sequences, visible, layout, y, lse);
+        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
         Check.Same(dy, q);
         Check.Same(dq, q);
         Check.Same(dk, k);
@@ -118,35 +120,5 @@ public sealed partial class ReferenceBackend
     {
         for (int d = 0; d < y.Length; d++)
             y[d] += (float)sums[row, d];
-    }
-
-    private static void CheckRope(Tensor x, Tensor positions, Tensor frequencies, RopeLayout layout, Tensor y)
-    {
-        Check.That(layout.HeadDim > 0 && layout.HeadDim % 2 == 0, "a rotary head is even in width");
-        Check.That(x.Cols % layout.HeadDim == 0, "heads fill the row");
-        Check.Same(y, x);
-        Check.Ints(positions, x.Rows);
-        Check.Vector(frequencies, layout.HeadDim / 2);
-    }
-
-    private static void CheckAttention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
-        Tensor y, Tensor lse)
-    {
-        Check.That(layout.KvHeads > 0 && layout.Heads % layout.KvHeads == 0, "the number of key heads divides the number of heads");
-        Check.Matrix(q, q.Rows, layout.Heads * layout.HeadDim);
-        Check.Matrix(k, k.Rows, layout.KvHeads * layout.HeadDim);
-        Check.Same(v, k);
-        Check.Same(y, q);
-        Check.Vector(lse, (long)q.Rows * layout.Heads);
-        Check.Ints(sequences, 4L * sequences.Rows);
-        for (int b = 0; b < sequences.Rows; b++)
-        {
-            ReadOnlySpan<int> s = sequences.Ints.Slice(4 * b, 4);
-            Check.That(s[0] >= 0 && s[1] >= 0 && (long)s[0] + s[1] <= q.Rows, "a sequence's queries lie outside q");
-            Check.That(s[2] >= 0 && s[3] >= 0 && (long)s[2] + s[3] <= k.Rows, "a sequence's keys lie outside k");
-            Check.That(visible is null || visible.Cols >= s[3], "visible has no column for some key");
-        }
-        if (visible is not null)
-            Check.Ints(visible, (long)q.Rows * visible.Cols);
     }
 }

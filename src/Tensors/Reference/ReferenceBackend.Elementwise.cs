@@ -4,7 +4,8 @@ public sealed partial class ReferenceBackend
 {
     public void Unary<TOp>(Tensor x, Tensor y) where TOp : struct, IUnary
     {
-        Check.Same(y, x);
+        Check.F32(y);
+        Check.Vector(x, y.Count);
         Span<float> xv = x.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = F<TOp>(xv[i]);
@@ -12,8 +13,9 @@ public sealed partial class ReferenceBackend
 
     public void UnaryGrad<TOp>(Tensor x, Tensor dy, Tensor dx) where TOp : struct, IUnary
     {
-        Check.Same(dy, x);
-        Check.Same(dx, x);
+        Check.F32(dx);
+        Check.Vector(x, dx.Count);
+        Check.Vector(dy, dx.Count);
         Span<float> xv = x.Floats, dyv = dy.Floats, dxv = dx.Floats;
         for (int i = 0; i < dxv.Length; i++)
             dxv[i] += dyv[i] * Slope<TOp>(xv[i]);
@@ -21,8 +23,9 @@ public sealed partial class ReferenceBackend
 
     public void Gated<TOp>(Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary
     {
-        Check.Same(b, a);
-        Check.Same(y, a);
+        Check.F32(y);
+        Check.Vector(a, y.Count);
+        Check.Vector(b, y.Count);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = F<TOp>(av[i]) * bv[i];
@@ -30,10 +33,13 @@ public sealed partial class ReferenceBackend
 
     public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
     {
-        Check.Same(b, a);
-        Check.Same(dy, a);
-        Check.Same(da, a);
-        Check.Same(db, a);
+        Check.F32(dy);
+        Check.Vector(a, dy.Count);
+        Check.Vector(b, dy.Count);
+        if (da is not null)
+            Check.Vector(da, dy.Count);
+        if (db is not null)
+            Check.Vector(db, dy.Count);
         Span<float> av = a.Floats, bv = b.Floats, dyv = dy.Floats;
         if (da is not null)
             for (int i = 0; i < dyv.Length; i++)
@@ -45,8 +51,9 @@ public sealed partial class ReferenceBackend
 
     public void Add(Tensor a, Tensor b, Tensor y)
     {
-        Check.Same(b, a);
-        Check.Same(y, a);
+        Check.F32(y);
+        Check.Vector(a, y.Count);
+        Check.Vector(b, y.Count);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = av[i] + bv[i];
@@ -54,8 +61,9 @@ public sealed partial class ReferenceBackend
 
     public void Mul(Tensor a, Tensor b, Tensor y)
     {
-        Check.Same(b, a);
-        Check.Same(y, a);
+        Check.F32(y);
+        Check.Vector(a, y.Count);
+        Check.Vector(b, y.Count);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] = av[i] * bv[i];
@@ -63,8 +71,9 @@ public sealed partial class ReferenceBackend
 
     public void MulAdd(Tensor a, Tensor b, Tensor y)
     {
-        Check.Same(b, a);
-        Check.Same(y, a);
+        Check.F32(y);
+        Check.Vector(a, y.Count);
+        Check.Vector(b, y.Count);
         Span<float> av = a.Floats, bv = b.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] += av[i] * bv[i];
@@ -72,7 +81,8 @@ public sealed partial class ReferenceBackend
 
     public void Axpy(float alpha, Tensor x, Tensor y)
     {
-        Check.Same(y, x);
+        Check.F32(y);
+        Check.Vector(x, y.Count);
         Span<float> xv = x.Floats, yv = y.Floats;
         for (int i = 0; i < yv.Length; i++)
             yv[i] += alpha * xv[i];

@@ -4,18 +4,81 @@ namespace MoeFromScratch.Tensors;
 
 public sealed partial class ReferenceBackend
 {
-    public void Linear(Tensor x, Tensor w, Tensor y) => Linear(x, w, y, 0, x.Rows);
+    public void Linear(Tensor x, Tensor w, Tensor y)
+    {
+        Check.F32(x);
+        Check.Weight(w, w.Rows, x.Cols);
+        Check.Matrix(y, x.Rows, w.Rows);
+        Linear(x, w, y, 0, x.Rows);
+    }
 
-    public void LinearGradInput(Tensor dy, Tensor w, Tensor dx) => LinearGradInput(dy, w, dx, 0, dy.Rows);
+    public void LinearGradInput(Tensor dy, Tensor w, Tensor dx)
+    {
+        Check.F32(dy);
+        Check.Weight(w, dy.Cols, w.Cols);
+        Check.Matrix(dx, dy.Rows, w.Cols);
+        LinearGradInput(dy, w, dx, 0, dy.Rows);
+    }
 
-    public void LinearGradWeight(Tensor dy, Tensor x, Tensor dw) => LinearGradWeight(dy, x, dw, 0, x.Rows);
+    public void LinearGradWeight(Tensor dy, Tensor x, Tensor dw)
+    {
+        Check.F32(dy);
+        Check.Matrix(x, dy.Rows, x.Cols);
+        Check.Matrix(dw, dy.Cols, x.Cols);
+        LinearGradWeight(dy, x, dw, 0, x.Rows);
+    }
+
+    public void GroupedLinear(Tensor x, SlotRange range, ReadOnlySpan<Tensor> w, Tensor y)
+    {
+        Check.F32(x);
+        Check.Matrix(y, x.Rows, y.Cols);
+        Check.Experts(range, x.Rows, w.Length);
+        foreach (Tensor expert in w)
+            Check.Weight(expert, y.Cols, x.Cols);
+        for (int i = 0; i < w.Length; i++)
+        {
+            (int from, int to) = SlotsOf(i, range, x.Rows);
+            Linear(x, w[i], y, from, to);
+        }
+    }
+
+    public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx)
+    {
+        Check.F32(dy);
+        Check.Matrix(dx, dy.Rows, dx.Cols);
+        Check.Experts(range, dy.Rows, w.Length);
+        foreach (Tensor expert in w)
+            Check.Weight(expert, dy.Cols, dx.Cols);
+        for (int i = 0; i < w.Length; i++)
+        {
+            (int from, int to) = SlotsOf(i, range, dy.Rows);
+            LinearGradInput(dy, w[i], dx, from, to);
+        }
+    }
+
+    public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw)
+    {
+        Check.F32(dy);
+        Check.Matrix(x, dy.Rows, x.Cols);
+        Check.Experts(range, dy.Rows, dw.Length);
+        foreach (Tensor? expert in dw)
+            if (expert is not null)
+                Check.Matrix(expert, dy.Cols, x.Cols);
+        for (int i = 0; i < dw.Length; i++)
+            if (dw[i] is { } expert)
+            {
+                (int from, int to) = SlotsOf(i, range, dy.Rows);
+                LinearGradWeight(dy, x, expert, from, to);
+            }
+    }
+
+    /// <summary>The slots of the range's i-th expert.</summary>
+    private static (int From, int To) SlotsOf(int i, SlotRange range, int rows) =>
+        Check.Slots(range.Offsets is null ? range : new SlotRange(range.Offsets, range.First + i, 1), rows);
 
     /// <summary>y = x · wᵀ for the rows from … to − 1; so do an expert's slots.</summary>
     private static void Linear(Tensor x, Tensor w, Tensor y, int from, int to)
     {
-        Check.Weight(w, y.Cols, x.Cols);
-        Check.Matrix(x, x.Rows, w.Cols);
-        Check.Matrix(y, x.Rows, w.Rows);
         Matrix xm = new(x), ym = new(y);
         WeightMatrix wm = new(w);
         for (int t = from; t < to; t++)
@@ -31,9 +94,6 @@ public sealed partial class ReferenceBackend
     /// <summary>dx += dy · w for the rows from … to − 1.</summary>
     private static void LinearGradInput(Tensor dy, Tensor w, Tensor dx, int from, int to)
     {
-        Check.Weight(w, dy.Cols, dx.Cols);
-        Check.Matrix(dy, dy.Rows, w.Rows);
-        Check.Matrix(dx, dy.Rows, w.Cols);
         Matrix dym = new(dy), dxm = new(dx);
         WeightMatrix wm = new(w);
         for (int t = from; t < to; t++)
@@ -49,9 +109,6 @@ public sealed partial class ReferenceBackend
     /// <summary>dw += dyᵀ · x over the rows from … to − 1.</summary>
     private static void LinearGradWeight(Tensor dy, Tensor x, Tensor dw, int from, int to)
     {
-        Check.F32(dw);
-        Check.Matrix(dy, x.Rows, dw.Rows);
-        Check.Matrix(x, x.Rows, dw.Cols);
         Matrix dym = new(dy), xm = new(x), dwm = new(dw);
         for (int n = 0; n < dw.Rows; n++)
             for (int d = 0; d < dw.Cols; d++)

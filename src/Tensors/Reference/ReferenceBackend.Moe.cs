@@ -42,7 +42,7 @@ public sealed partial class ReferenceBackend
     public void SelectTopK(Tensor scores, int k, Tensor mask)
     {
         Check.Same(mask, scores);
-        Check.That(k >= 0 && k <= scores.Cols, "k lies between 0 and the number of experts");
+        Check.That(k >= 0 && k <= scores.Cols, "top-k selects between none and all experts");
         Matrix score = new(scores), chosen = new(mask);
         for (int t = 0; t < scores.Rows; t++)
         {
@@ -92,19 +92,20 @@ public sealed partial class ReferenceBackend
     public void FillSlots(Tensor mask, Tensor offsets, Tensor token, Tensor expert)
     {
         Check.F32(mask);
-        Check.Ints(offsets, mask.Cols + 1);
-        Check.Slots(new SlotRange(offsets, 0, mask.Cols), (int)Math.Min(token.Count, expert.Count));
+        Check.SlotLists(offsets, mask.Cols, token, expert);
         Matrix chosen = new(mask);
         for (int e = 0; e < mask.Cols; e++)
         {
-            int s = offsets.Ints[e];
+            int s = offsets.Ints[e], end = offsets.Ints[e + 1];
             for (int t = 0; t < mask.Rows; t++)
                 if (chosen[t, e] > 0)
                 {
+                    Check.That(s < end, "the mask has more slots than its offsets count");
                     token.Ints[s] = t;
                     expert.Ints[s] = e;
                     s++;
                 }
+            Check.That(s == end, "the mask has fewer slots than its offsets count");
         }
     }
 
@@ -112,7 +113,10 @@ public sealed partial class ReferenceBackend
     {
         Check.F32(x);
         Check.F32(y);
-        int live = LiveSlots(token, expert, offsets, x, (int)y.Count);
+        int live = Check.SlotLists(offsets, x.Cols, token, expert);
+        Check.That(y.Count >= live, "fewer outputs than slots");
+        Check.Indices(token, 0, live, x.Rows);
+        Check.Indices(expert, 0, live, x.Cols);
         Matrix xm = new(x);
         for (int s = 0; s < live; s++)
             y.Floats[s] = xm[token.Ints[s], expert.Ints[s]];
@@ -122,41 +126,13 @@ public sealed partial class ReferenceBackend
     {
         Check.F32(dx);
         Check.F32(dy);
-        int live = LiveSlots(token, expert, offsets, dx, (int)dy.Count);
+        int live = Check.SlotLists(offsets, dx.Cols, token, expert);
+        Check.That(dy.Count >= live, "fewer gradients than slots");
+        Check.Indices(token, 0, live, dx.Rows);
+        Check.Indices(expert, 0, live, dx.Cols);
         Matrix dxm = new(dx);
         for (int s = 0; s < live; s++)
             dxm[token.Ints[s], expert.Ints[s]] += dy.Floats[s];
-    }
-
-    public void GroupedLinear(Tensor x, SlotRange range, ReadOnlySpan<Tensor> w, Tensor y)
-    {
-        CheckExperts(range, w.Length);
-        for (int i = 0; i < w.Length; i++)
-        {
-            (int from, int to) = SlotsOf(i, range, x.Rows);
-            Linear(x, w[i], y, from, to);
-        }
-    }
-
-    public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx)
-    {
-        CheckExperts(range, w.Length);
-        for (int i = 0; i < w.Length; i++)
-        {
-            (int from, int to) = SlotsOf(i, range, dy.Rows);
-            LinearGradInput(dy, w[i], dx, from, to);
-        }
-    }
-
-    public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw)
-    {
-        CheckExperts(range, dw.Length);
-        for (int i = 0; i < dw.Length; i++)
-            if (dw[i] is { } dwi)
-            {
-                (int from, int to) = SlotsOf(i, range, x.Rows);
-                LinearGradWeight(dy, x, dwi, from, to);
-            }
     }
 
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
@@ -203,21 +179,4 @@ public sealed partial class ReferenceBackend
                 best = e;
         return best;
     }
-
-    /// <summary>The slots of the range's i-th expert.</summary>
-    private static (int From, int To) SlotsOf(int i, SlotRange range, int rows) =>
-        Check.Slots(range.Offsets is null ? range : new SlotRange(range.Offsets, range.First + i, 1), rows);
-
-    /// <summary>offsets[E], once every slot before it is known to name a token and an expert of x [T, E].</summary>
-    private static int LiveSlots(Tensor token, Tensor expert, Tensor offsets, Tensor x, int capacity)
-    {
-        Check.Ints(offsets, x.Cols + 1);
-        (_, int live) = Check.Slots(new SlotRange(offsets, 0, x.Cols), capacity);
-        Check.Indices(token, 0, live, x.Rows);
-        Check.Indices(expert, 0, live, x.Cols);
-        return live;
-    }
-
-    private static void CheckExperts(SlotRange range, int weights) => Check.That(
-        weights == (range.Offsets is null ? 1 : range.Count), "a grouped matmul takes one weight per expert of its range");
 }

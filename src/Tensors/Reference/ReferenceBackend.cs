@@ -21,13 +21,13 @@ public sealed partial class ReferenceBackend(bool poison = false) : IBackend
 
     public void Upload(ReadOnlySpan<byte> source, Tensor y)
     {
-        Check.That(source.Length == y.Bytes, "an upload brings as many bytes as the tensor has");
+        Check.That(source.Length == y.Bytes, "an upload fills its tensor exactly");
         source.CopyTo(y.Host<byte>());
     }
 
     public void Download(Tensor x, Span<byte> target)
     {
-        Check.That(target.Length == x.Bytes, "a download takes as many bytes as the tensor has");
+        Check.That(target.Length == x.Bytes, "a download takes its tensor exactly");
         x.Host<byte>().CopyTo(target);
     }
 
@@ -50,9 +50,8 @@ public sealed partial class ReferenceBackend(bool poison = false) : IBackend
 
     public void Fill(Tensor y, float value)
     {
-        Check.That(y.DType.IsWeight(), "only F32, BF16 and F16 are filled");
-        for (int i = 0; i < y.Count; i++)
-            Store(value, y, i);
+        Check.F32(y);
+        y.Floats.Fill(value);
     }
 
     public void Dispose() => _pool.Dispose();

@@ -1,0 +1,62 @@
+namespace MoeFromScratch.Tensors;
+
+/// <summary>Checks that several arguments share, one per family of kernels.</summary>
+internal static unsafe partial class Check
+{
+    /// <summary>offsets[E], once the offsets are known to rise from 0 and the slot lists to have room for that many.</summary>
+    public static int SlotLists(Tensor offsets, int experts, Tensor token, Tensor expert)
+    {
+        Ints(offsets, experts + 1L);
+        Ints(token, token.Count);
+        Ints(expert, token.Count);
+        That(offsets.Pointer<int>()[0] == 0, "slot offsets begin at 0");
+        return Slots(new SlotRange(offsets, 0, experts), checked((int)token.Count)).End;
+    }
+
+    /// <summary>The range's slots lie in <paramref name="rows"/> rows, and each of its experts has a weight; all rows are one expert's.</summary>
+    public static void Experts(in SlotRange range, int rows, int weights)
+    {
+        Slots(range, rows);
+        That(weights == (range.Offsets is null ? 1 : range.Count), "a grouped linear takes one weight per expert of its range");
+    }
+
+    /// <summary>labels [T] name columns of logits [T, V]; negative ones name none.</summary>
+    public static void Labels(Tensor logits, Tensor labels)
+    {
+        F32(logits);
+        Ints(labels, logits.Rows);
+        int* label = labels.Pointer<int>();
+        for (int t = 0; t < logits.Rows; t++)
+            That(label[t] < logits.Cols, "a label lies beyond the vocabulary");
+    }
+
+    /// <summary>The rows of x are heads that turn pair by pair.</summary>
+    public static void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout)
+    {
+        That(layout.HeadDim > 0 && layout.HeadDim % 2 == 0 && x.Cols % layout.HeadDim == 0, "rows are heads of an even size");
+        Ints(positions, x.Rows);
+        Vector(frequencies, layout.HeadDim / 2);
+    }
+
+    /// <summary>q, k and v have the layout's heads, and every sequence lies inside them and the mask.</summary>
+    public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    {
+        That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.Heads % layout.KvHeads == 0,
+            "key heads divide query heads, and heads have a size");
+        Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
+        Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
+        Same(v, k);
+        Same(y, q);
+        Matrix(lse, q.Rows, layout.Heads);
+        Ints(sequences, 4L * sequences.Rows);
+        if (visible is not null)
+            Ints(visible, (long)q.Rows * visible.Cols);
+        int* s = sequences.Pointer<int>();
+        for (int b = 0; b < sequences.Rows; b++, s += 4)
+        {
+            That(s[0] >= 0 && s[1] >= 0 && s[0] <= q.Rows - s[1], "a sequence's queries lie outside q");
+            That(s[2] >= 0 && s[3] >= 0 && s[2] <= k.Rows - s[3], "a sequence's keys lie outside k");
+            That(visible is null || visible.Cols >= s[3], "visible has fewer columns than a sequence has keys");
+        }
+    }
+}
