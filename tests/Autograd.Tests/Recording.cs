@@ -12,12 +12,12 @@ public abstract class Recording(IBackend backend) : OnBackend(backend)
     public void A_draft_is_refused_by_name_as_an_input(bool training)
     {
         using Tape g = training ? Tape.Training(Backend) : Tape.Inference(Backend);
-        Tensor x = Parameter([2, 3]), draft = g.Unpublished(x);
+        Tensor x = Parameter([2, 3]), six = Constant([6, 2]), draft = g.Unpublished(x);
         foreach (Func<Tensor> op in new Func<Tensor>[]
         {
             () => g.Scale(draft, 1),
             () => g.Mul(x, draft),
-            () => g.ColumnSum(x, draft),
+            () => g.ColumnSum(six, draft),
             () => g.GroupedLinear(x, default, [draft]),
         })
         {

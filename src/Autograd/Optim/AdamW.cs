@@ -5,8 +5,8 @@ namespace MoeFromScratch.Autograd.Optim;
 /// <summary>Settings of <see cref="AdamW"/>; the defaults are those of small language models.</summary>
 public sealed record AdamWOptions
 {
-    public float Beta1 { get; init; } = 0.9f;
-    public float Beta2 { get; init; } = 0.95f;
+    public double Beta1 { get; init; } = 0.9;
+    public double Beta2 { get; init; } = 0.95;
     public float Eps { get; init; } = 1e-8f;
     public float WeightDecay { get; init; } = 0.1f;
 

@@ -35,7 +35,7 @@ public sealed record Preset(string Name, string Description, Func<int, ModelConf
                 BatchSize = 12,
                 Context = Context,
                 LearningRate = new LrSchedule(LrDecay.Cosine, Peak: 1e-3f, WarmupSteps: 100, TotalSteps: Steps, Final: 1e-4f),
-                AdamW = new AdamWOptions { Beta2 = 0.99f },
+                AdamW = new AdamWOptions { Beta2 = 0.99 },
                 RouterLosses = [new LoadBalanceLoss(1e-2f), new RouterEntropyLoss(1e-4f)],
             });
     }
