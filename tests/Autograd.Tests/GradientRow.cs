@@ -10,12 +10,12 @@ namespace MoeFromScratch.Autograd.Tests;
 public sealed record GradientRow(Type Op, string Case, Leaf[] Leaves, Func<Tape, Tensor[], Tensor> Forward)
 {
     /// <summary>
-    /// The nudge. Halfway in the exponent between the two errors of a central difference: F32 rounding of the outputs,
-    /// about 1e-7 / step, and the next term of the series, step² / 6 times the third derivative.
+    /// The nudge, a balance of the two errors of a central difference: F32 rounding of the outputs, about 1e-7 / step, and
+    /// the next term of the series, step² / 6 times the third derivative. Both are near 1e-5 here.
     /// </summary>
     public const float Step = 1f / 128;
 
-    /// <summary>Largest disagreement allowed, as a share of the input's largest gradient. On the reference the worst row needs half of it, most a twentieth.</summary>
+    /// <summary>Largest disagreement allowed, as a share of the input's largest gradient. The worst row needs half of it, most a twentieth.</summary>
     public const float Tolerance = 4e-4f;
 
     public string Name => $"{Op.Name[..^2]}: {Case}";
