@@ -44,18 +44,22 @@ public sealed class LanguageModel : IDisposable
         ModelConfig config = family.Read(json);
         string tokenizerPath = Path.Combine(folder, CharTokenizer.FileName);
         CharTokenizer? tokenizer = File.Exists(tokenizerPath) ? CharTokenizer.Load(tokenizerPath) : null;
+        if (tokenizer?.VocabSize > config.VocabSize)
+            throw new CheckpointException(tokenizerPath, $"has {tokenizer.VocabSize} characters, the model's vocabulary {config.VocabSize}");
 
         TensorFiles files = TensorFiles.Open(folder);
         CheckpointWeights source = new(files, family);
         WeightStore weights = new(backend, source, trainable);
+        LanguageModel? model = null;
         try
         {
-            LanguageModel model = new(family, json.Text, config, weights, files, tokenizer);
+            model = new LanguageModel(family, json.Text, config, weights, files, tokenizer);
             source.RequireAllUsed(config);
             return model;
         }
         catch (Exception e)
         {
+            model?.Transformer.Dispose();
             weights.Dispose();
             files.Dispose();
             if (e is ArgumentException)
