@@ -82,7 +82,7 @@ public sealed class LanguageModel : IDisposable
         WriteText(Path.Combine(folder, ConfigFile), _configText);
         if (Tokenizer is not null)
             WriteText(Path.Combine(folder, CharTokenizer.FileName), Tokenizer.ToJson());
-        List<(string, Tensor)> tensors = [.. Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)))];
+        List<(string, Tensor)> tensors = [.. Buffers()];
         foreach (Tensor p in Weights.All)
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
@@ -94,6 +94,11 @@ public sealed class LanguageModel : IDisposable
         Weights.Dispose();
         _files?.Dispose();
     }
+
+    /// <summary>A loaded checkpoint's own, to the last bit; a new model's as the family computes them.</summary>
+    private IEnumerable<(string, Tensor)> Buffers() => _files is { } files
+        ? files.Names.Where(Family.Ignores).Select(name => (name, files.Get(name)))
+        : Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)));
 
     private static Tensor Host(float[] values)
     {
