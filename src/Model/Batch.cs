@@ -59,14 +59,17 @@ public readonly record struct Batch
 
     /// <summary>The next tokens of the sequences in a cache: a prompt, a piece of it, or one token each. Reserves their cache rows.</summary>
     /// <param name="tokens">New tokens of all sequences, one after the other.</param>
-    /// <param name="counts">New tokens of each sequence.</param>
+    /// <param name="counts">New tokens of each sequence, at least one.</param>
     /// <param name="lastOnly">Want logits for each sequence's last token only.</param>
+    /// <exception cref="ArgumentException">The counts do not add up to the tokens, or one is not positive.</exception>
+    /// <exception cref="InvalidOperationException">The cache is full.</exception>
     public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true) =>
         Make(g, tokens, counts, cache, lastOnly);
 
     private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly)
     {
         int total = tokens.Length, sequences = counts.Length;
+        RequireRoom(total, counts, cache);
         int[] buffer = ArrayPool<int>.Shared.Rent(2 * total + 5 * sequences);
         Span<int> positions = buffer.AsSpan(0, total), rows = buffer.AsSpan(total, total);
         Span<int> table = buffer.AsSpan(2 * total, 4 * sequences), last = buffer.AsSpan(2 * total + 4 * sequences, sequences);
@@ -84,8 +87,6 @@ public readonly record struct Batch
             start += count;
             last[b] = start - 1;
         }
-        if (start != total)
-            throw new ArgumentException($"{total} tokens for sequences that add up to {start}");
 
         Batch batch = new()
         {
@@ -97,5 +98,20 @@ public readonly record struct Batch
         };
         ArrayPool<int>.Shared.Return(buffer);
         return batch;
+    }
+
+    /// <summary>All checks come before the first reservation, so that a refused batch leaves the cache as it was.</summary>
+    private static void RequireRoom(int tokens, ReadOnlySpan<int> counts, KvCache? cache)
+    {
+        long sum = 0;
+        for (int b = 0; b < counts.Length; b++)
+        {
+            if (counts[b] < 1)
+                throw new ArgumentException($"a sequence takes at least one token, not {counts[b]}");
+            sum += counts[b];
+            cache?.RequireRoom(b, counts[b]);
+        }
+        if (sum != tokens)
+            throw new ArgumentException($"{tokens} tokens for sequences that add up to {sum}");
     }
 }

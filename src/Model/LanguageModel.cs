@@ -33,7 +33,7 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Null where the checkpoint has none. Read when first asked for, since token ids do without.</summary>
     /// <exception cref="CheckpointException">A tokenizer of a kind that is not supported.</exception>
-    public CharTokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : CharTokenizer.Load(_tokenizerFile);
+    public CharTokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : LoadTokenizer(_tokenizerFile);
 
     /// <summary>Reads a checkpoint folder.</summary>
     /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>
@@ -50,14 +50,16 @@ public sealed class LanguageModel : IDisposable
         TensorFiles files = TensorFiles.Open(folder);
         CheckpointWeights source = new(files, family);
         WeightStore weights = new(backend, source, trainable);
+        LanguageModel? model = null;
         try
         {
-            LanguageModel model = new(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null);
+            model = new LanguageModel(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null);
             source.RequireAllUsed(config);
             return model;
         }
         catch (Exception e)
         {
+            model?.Transformer.Dispose();
             weights.Dispose();
             files.Dispose();
             if (e is ArgumentException)
@@ -85,7 +87,7 @@ public sealed class LanguageModel : IDisposable
             WriteText(Path.Combine(folder, CharTokenizer.FileName), File.ReadAllText(_tokenizerFile));
         else if (_tokenizer is not null)
             WriteText(Path.Combine(folder, CharTokenizer.FileName), _tokenizer.ToJson());
-        List<(string, Tensor)> tensors = [.. Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)))];
+        List<(string, Tensor)> tensors = [.. Buffers()];
         foreach (Tensor p in Weights.All)
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
@@ -96,6 +98,19 @@ public sealed class LanguageModel : IDisposable
         Transformer.Dispose();
         Weights.Dispose();
         _files?.Dispose();
+    }
+
+    /// <summary>A loaded checkpoint's own, to the last bit; a new model's as the family computes them.</summary>
+    private IEnumerable<(string, Tensor)> Buffers() => _files is { } files
+        ? files.Names.Where(Family.Ignores).Select(name => (name, files.Get(name)))
+        : Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)));
+
+    private CharTokenizer LoadTokenizer(string file)
+    {
+        CharTokenizer tokenizer = CharTokenizer.Load(file);
+        return tokenizer.VocabSize <= Config.VocabSize
+            ? tokenizer
+            : throw new CheckpointException(file, $"has {tokenizer.VocabSize} characters, the model's vocabulary {Config.VocabSize}");
     }
 
     private static Tensor Host(float[] values)

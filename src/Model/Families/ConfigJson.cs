@@ -55,11 +55,11 @@ public sealed class ConfigJson
     /// <summary><c>architectures[0]</c>, or null.</summary>
     public string? Architecture =>
         Find("architectures") is { ValueKind: JsonValueKind.Array } list && list.GetArrayLength() > 0 && list[0].ValueKind == JsonValueKind.String
-            ? list[0].GetString()
+            ? StringOf("architectures", list[0])
             : null;
 
     /// <summary><c>model_type</c>, or null.</summary>
-    public string? ModelType => Find("model_type") is { ValueKind: JsonValueKind.String } value ? value.GetString() : null;
+    public string? ModelType => Find("model_type") is { ValueKind: JsonValueKind.String } value ? StringOf("model_type", value) : null;
 
     /// <summary>Whether a key has a value other than null.</summary>
     public bool Has(string key) => Find(key) is not null;
@@ -107,7 +107,7 @@ public sealed class ConfigJson
             if (!allowed.Contains(null))
                 throw Missing(key);
         }
-        else if (value.ValueKind != JsonValueKind.String || !allowed.Contains(value.GetString()))
+        else if (value.ValueKind != JsonValueKind.String || !allowed.Contains(StringOf(key, value)))
             throw Refused(key, value, string.Join(" or ", allowed.ToArray().Select(static a => a ?? "null")));
     }
 
@@ -120,6 +120,18 @@ public sealed class ConfigJson
     {
         string text = value.GetRawText();
         return new CheckpointException(Path, $"{key} must be {expected}, not {(text.Length > 60 ? text[..60] + "…" : text)}");
+    }
+
+    private string StringOf(string key, JsonElement value)
+    {
+        try
+        {
+            return value.GetString()!;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new CheckpointException(Path, $"{key} holds half a surrogate pair", inner: e);
+        }
     }
 
     private JsonElement? Find(string key) =>

@@ -6,8 +6,8 @@ namespace MoeFromScratch.Model.Families;
 
 /// <summary>
 /// Dynamic-MoE (Huang et al., 2024, arXiv 2403.07652): Top-P routing with raw probabilities. Says "llama" in its model
-/// type. Always multi-head with rotary base 10000, whatever its keys for those say; every expert_frequency-th layer, the
-/// first included, has experts and the others one SwiGLU of the same width.
+/// type. Always multi-head over the whole width with rotary base 10000, whatever its keys for those say; every
+/// expert_frequency-th layer, the first included, has experts and the others one SwiGLU of the same width.
 /// </summary>
 public sealed class DynamicMoe : Family
 {
@@ -24,7 +24,7 @@ public sealed class DynamicMoe : Family
         int experts = json.Int("num_experts", max: ConfigJson.MaxExperts);
         int width = json.Int("intermediate_size");
         TopPRouterConfig router = new(json.Float("top_p_threshold"));
-        AttentionConfig attention = LlamaKeys.Attention(json, kvHeads: json.Int("num_attention_heads"), RopeTheta);
+        AttentionConfig attention = LlamaKeys.Attention(json, kvHeads: json.Int("num_attention_heads"), headDim: 0, RopeTheta);
         return LlamaKeys.Read(json, attention, absentEps: 1e-6f, layer => layer % frequency == 0
             ? new MoeConfig(router, [new FfnExpertsConfig(experts, width)])
             : new DenseConfig(width));
@@ -32,14 +32,20 @@ public sealed class DynamicMoe : Family
 
     public override JsonObject Write(ModelConfig config)
     {
-        if (config.Attention is not { RopeTheta: RopeTheta } attention || attention.KvHeads != attention.Heads)
-            throw new ArgumentException("dynamic-moe checkpoints have multi-head attention with rotary base 10000");
+        AttentionConfig a = config.Attention;
+        if (a is not { RopeTheta: RopeTheta, Window: 0 } || a.KvHeads != a.Heads || a.Heads * a.HeadDim != config.HiddenSize)
+            throw new ArgumentException("dynamic-moe checkpoints have multi-head attention over the whole width, rotary base 10000, no window");
+        if (config.Layers.Any(static l => l is MoeConfig and not { Router: TopPRouterConfig { MaxExpertsPerToken: 0 }, Banks: [FfnExpertsConfig] }))
+            throw new ArgumentException("dynamic-moe checkpoints have feed-forward experts behind a top-p router without a limit");
+        if (config.RouterLosses.Count > 0)
+            throw new ArgumentException("dynamic-moe checkpoints have no words for router losses: they belong to the training options");
         JsonObject json = LlamaKeys.Write(config, Architecture, "llama");
-        json["num_experts"] = LlamaKeys.Single<int>(config, "number of experts", static l => l is MoeConfig m ? [m.NumExperts] : []);
-        json["top_p_threshold"] = LlamaKeys.Single<float>(config, "top_p", static l => l is MoeConfig { Router: TopPRouterConfig r } ? [r.TopP] : []);
-        json["intermediate_size"] = LlamaKeys.Single<int>(config, "width",
-            static l => l is MoeConfig m ? m.Banks.OfType<FfnExpertsConfig>().Select(static b => b.IntermediateSize) : [((DenseConfig)l).IntermediateSize]);
+        MoeConfig first = config.Layers[0] as MoeConfig ?? throw new ArgumentException("a dynamic-moe checkpoint's first layer has experts");
         json["expert_frequency"] = Frequency(config);
+        json["num_experts"] = LlamaKeys.Single(config, "number of experts", l => (l as MoeConfig ?? first).NumExperts);
+        json["top_p_threshold"] = LlamaKeys.Single(config, "top_p", l => ((TopPRouterConfig)(l as MoeConfig ?? first).Router).TopP);
+        json["intermediate_size"] = LlamaKeys.Single(config, "width",
+            static l => l is MoeConfig m ? ((FfnExpertsConfig)m.Banks[0]).IntermediateSize : ((DenseConfig)l).IntermediateSize);
         return json;
     }
 

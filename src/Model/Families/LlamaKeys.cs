@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using MoeFromScratch.Model.Moe.Losses;
 
 namespace MoeFromScratch.Model.Families;
 
@@ -29,13 +28,15 @@ internal static class LlamaKeys
         };
     }
 
-    /// <summary>Heads and their size; a config without <c>head_dim</c> divides the hidden size.</summary>
-    public static AttentionConfig Attention(ConfigJson json, int kvHeads, float ropeTheta, int window = 0)
+    /// <summary>Heads and their size.</summary>
+    /// <param name="headDim">K, or 0 to divide the hidden size among the heads.</param>
+    public static AttentionConfig Attention(ConfigJson json, int kvHeads, int headDim, float ropeTheta, int window = 0)
     {
         int hidden = json.Int("hidden_size"), heads = json.Int("num_attention_heads", max: ConfigJson.MaxExperts);
-        if (!json.Has("head_dim") && hidden % heads != 0)
+        if (headDim == 0 && hidden % heads != 0)
             throw json.Refused($"hidden_size {hidden} is not a multiple of num_attention_heads {heads}");
-        int headDim = json.Int("head_dim", absent: hidden / heads);
+        if (headDim == 0)
+            headDim = hidden / heads;
         if (headDim % 2 != 0)
             throw json.Refused($"rotary embedding needs an even head size, not {headDim}");
         if ((long)heads * headDim > ConfigJson.MaxDimension)
@@ -72,15 +73,11 @@ internal static class LlamaKeys
         ["vocab_size"] = c.VocabSize,
     };
 
-    /// <summary>The one width that a family without per-layer widths has.</summary>
-    /// <exception cref="ArgumentException">The layers disagree, or the family cannot express one of them.</exception>
-    public static T Single<T>(ModelConfig config, string what, Func<FeedForwardConfig, IEnumerable<T>> values)
+    /// <summary>The one value that all layers of a family without per-layer values share.</summary>
+    /// <exception cref="ArgumentException">The layers disagree.</exception>
+    public static T Single<T>(ModelConfig config, string what, Func<FeedForwardConfig, T> value)
     {
-        List<T> all = [.. config.Layers.SelectMany(values).Distinct()];
+        List<T> all = [.. config.Layers.Select(value).Distinct()];
         return all.Count == 1 ? all[0] : throw new ArgumentException($"this family has one {what} for all layers, the model has {all.Count}");
     }
-
-    /// <summary>The coefficient of a loss the family stores, 0 when the model has none.</summary>
-    public static float Coefficient<TLoss>(ModelConfig config) where TLoss : RouterLoss =>
-        config.RouterLosses.OfType<TLoss>().Sum(static l => l.Coefficient);
 }

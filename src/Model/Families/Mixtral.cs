@@ -21,6 +21,7 @@ public sealed class Mixtral : Family
             [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
         AttentionConfig attention = LlamaKeys.Attention(json,
             kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
+            headDim: json.Int("head_dim", absent: 0),
             ropeTheta: json.Float("rope_theta", aboveMin: true, absent: 1e6f),
             window: json.Int("sliding_window", absent: 0));
         return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe) with
@@ -31,14 +32,16 @@ public sealed class Mixtral : Family
 
     public override JsonObject Write(ModelConfig config)
     {
+        if (!config.Layers.All(static l => l is MoeConfig { Router: TopKRouterConfig { Renormalize: true }, Banks: [FfnExpertsConfig] }))
+            throw new ArgumentException("mixtral checkpoints have feed-forward experts behind a renormalised top-k router in every layer");
+        if (config.RouterLosses is not ([] or [LoadBalanceLoss { Scope: BalanceScope.Model }]))
+            throw new ArgumentException("mixtral checkpoints know one router loss, load balance over the whole model");
         JsonObject json = LlamaKeys.Write(config, Architecture, Name);
         json["head_dim"] = config.Attention.HeadDim;
-        json["num_local_experts"] = LlamaKeys.Single<int>(config, "number of experts", static l => l is MoeConfig m ? [m.NumExperts] : [0]);
-        json["num_experts_per_tok"] = LlamaKeys.Single<int>(config, "top_k",
-            static l => l is MoeConfig { Router: TopKRouterConfig { Renormalize: true } r } ? [r.TopK] : [0]);
-        json["intermediate_size"] = LlamaKeys.Single<int>(config, "width",
-            static l => l is MoeConfig m ? m.Banks.OfType<FfnExpertsConfig>().Select(static b => b.IntermediateSize) : [0]);
-        json["router_aux_loss_coef"] = LlamaKeys.Coefficient<LoadBalanceLoss>(config);
+        json["num_local_experts"] = LlamaKeys.Single(config, "number of experts", static l => ((MoeConfig)l).NumExperts);
+        json["num_experts_per_tok"] = LlamaKeys.Single(config, "top_k", static l => ((TopKRouterConfig)((MoeConfig)l).Router).TopK);
+        json["intermediate_size"] = LlamaKeys.Single(config, "width", static l => ((FfnExpertsConfig)((MoeConfig)l).Banks[0]).IntermediateSize);
+        json["router_aux_loss_coef"] = config.RouterLosses is [var balance] ? balance.Coefficient : 0;
         json["sliding_window"] = config.Attention.Window == 0 ? null : config.Attention.Window;
         return json;
     }

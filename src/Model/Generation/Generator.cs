@@ -90,8 +90,8 @@ public sealed class Generator : IDisposable
         Tensor last = r.Tokens == 1 ? r.Kept : r.Kept.View([r.NumExperts], (long)(r.Tokens - 1) * r.NumExperts);
         _tape.Backend.Download(last, kept);
         int count = 0;
-        foreach (ExpertBank bank in layer.Banks)
-            if (bank.IsFfn)
+        for (int i = 0; i < layer.Banks.Count; i++)   // a foreach over the interface would allocate its enumerator
+            if (layer.Banks[i] is { IsFfn: true } bank)
                 foreach (float k in kept.Slice(bank.First, bank.Count))
                     count += k > 0 ? 1 : 0;
         return count;

@@ -35,13 +35,18 @@ public sealed class KvCache : IDisposable
 
     internal int FirstRow(int sequence) => sequence * Capacity;
 
-    /// <summary>Makes room for new tokens; returns how many were there before.</summary>
     /// <exception cref="InvalidOperationException">The cache is full.</exception>
+    internal void RequireRoom(int sequence, int count)
+    {
+        long needed = (long)_lengths[sequence] + count;
+        if (needed > Capacity)
+            throw new InvalidOperationException($"the key-value cache holds {Capacity} tokens, {needed} are needed");
+    }
+
+    /// <summary>Takes room for new tokens, which there is; returns how many were there before.</summary>
     internal int Reserve(int sequence, int count)
     {
         int past = _lengths[sequence];
-        if (past + count > Capacity)
-            throw new InvalidOperationException($"the key-value cache holds {Capacity} tokens, {past + count} are needed");
         _lengths[sequence] += count;
         return past;
     }

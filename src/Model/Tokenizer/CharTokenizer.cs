@@ -80,7 +80,7 @@ public sealed class CharTokenizer
             throw new CheckpointException(path, "is too large for a tokenizer");
         try
         {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { AllowDuplicateProperties = false });
             JsonElement model = document.RootElement.GetProperty("model");
             JsonElement vocab = model.GetProperty("vocab");
             if (model.GetProperty("type").GetString() != "BPE" || model.GetProperty("merges").GetArrayLength() > 0)

@@ -11,7 +11,7 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null)
     public int Length => Ids.Length / Sequences;
 
     /// <summary>Reads JSON <c>[[…], […]]</c>: rows of equal length.</summary>
-    /// <exception cref="CheckpointException">Not such JSON, or an id outside the vocabulary.</exception>
+    /// <exception cref="CheckpointException">No such file, not such JSON, or an id outside the vocabulary.</exception>
     public static TraceInput Read(string idsFile, int vocabSize, string? maskFile = null)
     {
         int[][] ids = ReadRows(idsFile, max: vocabSize - 1, "a token id of the model");
@@ -38,6 +38,10 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null)
         catch (JsonException e)
         {
             throw new CheckpointException(path, "is not a list of lists of integers", inner: e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(path, e.Message, inner: e);
         }
         if (rows is null || rows.Length == 0 || rows.Any(r => r is null || r.Length == 0 || r.Length != rows[0].Length))
             throw new CheckpointException(path, "needs one or more rows of equal length, at least 1");

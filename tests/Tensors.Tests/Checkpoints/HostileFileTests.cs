@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
+using MoeFromScratch.Contract;
 using MoeFromScratch.Tensors.Checkpoints;
-using static MoeFromScratch.Tensors.Tests.Checkpoints.TemporaryFolder;
+using static MoeFromScratch.Contract.TemporaryFolder;
 
 namespace MoeFromScratch.Tensors.Tests.Checkpoints;
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using MoeFromScratch.Contract;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Tensors.Tests.Checkpoints;

@@ -1,5 +1,6 @@
+using MoeFromScratch.Contract;
 using MoeFromScratch.Tensors.Checkpoints;
-using static MoeFromScratch.Tensors.Tests.Checkpoints.TemporaryFolder;
+using static MoeFromScratch.Contract.TemporaryFolder;
 
 namespace MoeFromScratch.Tensors.Tests.Checkpoints;
 

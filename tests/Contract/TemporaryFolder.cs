@@ -1,8 +1,10 @@
 using System.Buffers.Binary;
 using System.Text;
+using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
+using Xunit;
 
-namespace MoeFromScratch.Tensors.Tests.Checkpoints;
+namespace MoeFromScratch.Contract;
 
 /// <summary>A folder of its own for each test, gone afterwards, and the files that go into it.</summary>
 public sealed class TemporaryFolder : IDisposable

@@ -1,0 +1,186 @@
+using System.Text.Json.Nodes;
+using MoeFromScratch.Contract;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model.Tests.Checkpoints;
+
+/// <summary>Golden models whose config.json was tampered with: one line that names the file and the key.</summary>
+public sealed class HostileConfigTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly IBackend _backend = Machines.Make(Machines.Cpu(8, 1));
+
+    public void Dispose()
+    {
+        Assert.Equal(0, _backend.LiveBuffers);
+        _backend.Dispose();
+        _folder.Dispose();
+    }
+
+    /// <summary>Golden case, key, raw JSON to put there (nothing to remove it), part of the message.</summary>
+    public static TheoryData<string, string, string?, string> Tampered => new()
+    {
+        { "mixtral", "hidden_size", "-48", "hidden_size must be an integer from 1" },
+        { "mixtral", "hidden_size", "0", "hidden_size must be" },
+        { "mixtral", "hidden_size", "48.5", "hidden_size must be" },
+        { "mixtral", "hidden_size", "1e400", "hidden_size must be" },
+        { "mixtral", "hidden_size", "\"48\"", "hidden_size must be" },
+        { "mixtral", "hidden_size", "[48]", "hidden_size must be" },
+        { "mixtral", "hidden_size", "99999999999999999999", "hidden_size must be" },
+        { "mixtral", "hidden_size", "2147483647", "hidden_size must be" },
+        { "mixtral", "hidden_size", "49", "hidden_size 49 is not a multiple of num_attention_heads 4" },
+        { "mixtral", "hidden_size", "56", "has shape [96, 48], the config asks for [96, 56]" },
+        { "mixtral", "hidden_size", "null", "hidden_size is missing" },
+        { "mixtral", "hidden_size", null, "hidden_size is missing" },
+        { "mixtral", "vocab_size", null, "vocab_size is missing" },
+        { "mixtral", "vocab_size", "4194304", "the config asks for [4194304, 48]" },
+        { "mixtral", "num_hidden_layers", null, "num_hidden_layers is missing" },
+        { "mixtral", "num_hidden_layers", "4096", "model.layers.3.input_layernorm.weight" },
+        { "mixtral", "num_hidden_layers", "4097", "num_hidden_layers must be" },
+        { "mixtral", "num_hidden_layers", "2", "is no part of a mixtral model with this config" },
+        { "mixtral", "num_local_experts", null, "num_local_experts is missing" },
+        { "mixtral", "num_local_experts", "65536", "block_sparse_moe.gate.weight" },
+        { "mixtral", "num_local_experts", "65537", "num_local_experts must be" },
+        { "mixtral", "num_experts_per_tok", "5", "num_experts_per_tok must be an integer from 1 to 4" },
+        { "mixtral", "num_experts_per_tok", "0", "num_experts_per_tok must be" },
+        { "mixtral", "num_experts_per_tok", null, "num_experts_per_tok is missing" },
+        { "mixtral", "num_key_value_heads", "3", "num_attention_heads 4 is not a multiple of num_key_value_heads 3" },
+        { "mixtral", "num_key_value_heads", "0", "num_key_value_heads must be" },
+        { "mixtral", "num_key_value_heads", "8", "is not a multiple of num_key_value_heads 8" },
+        { "mixtral", "num_attention_heads", null, "num_attention_heads is missing" },
+        { "mixtral", "num_attention_heads", "5", "is not a multiple of num_attention_heads 5" },
+        { "mixtral", "num_attention_heads", "16", "rotary embedding needs an even head size, not 3" },
+        { "mixtral", "num_attention_heads", "65537", "num_attention_heads must be" },
+        { "mixtral", "head_dim", "13", "rotary embedding needs an even head size, not 13" },
+        { "mixtral", "head_dim", "4194304", "4 heads of 4194304 are more than" },
+        { "mixtral", "rms_norm_eps", "NaN", "not valid JSON" },
+        { "mixtral", "rms_norm_eps", "\"NaN\"", "rms_norm_eps must be a finite number above 0" },
+        { "mixtral", "rms_norm_eps", "-1e-5", "rms_norm_eps must be a finite number above 0" },
+        { "mixtral", "rms_norm_eps", "0", "rms_norm_eps must be a finite number above 0" },
+        { "mixtral", "rope_theta", "1e999", "rope_theta must be a finite number above 0" },
+        { "mixtral", "rope_theta", "0", "rope_theta must be a finite number above 0" },
+        { "mixtral", "rope_theta", "true", "rope_theta must be" },
+        { "mixtral", "rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "rope_scaling is not supported" },
+        { "mixtral", "router_aux_loss_coef", "-1", "router_aux_loss_coef must be a finite number of at least 0" },
+        { "mixtral", "sliding_window", "-1", "sliding_window must be" },
+        { "mixtral", "tie_word_embeddings", "\"false\"", "tie_word_embeddings must be true or false" },
+        { "mixtral", "tie_word_embeddings", "true", "differs from model.embed_tokens.weight" },
+        { "mixtral", "hidden_act", "\"gelu\"", "hidden_act must be silu or swish, not \"gelu\"" },
+        { "mixtral", "hidden_act", "\"\\ud800\"", "hidden_act holds half a surrogate pair" },
+        { "mixtral", "bos_token_id", "-1", "bos_token_id must be" },
+        { "mixtral", "eos_token_id", "[1, \"2\"]", "eos_token_id must be" },
+        { "mixtral", "eos_token_id", "{}", "eos_token_id must be" },
+        { "mixtral", "max_position_embeddings", "0", "max_position_embeddings must be" },
+        { "mixtral", "architectures", "[\"\\ud800\"]", "architectures holds half a surrogate pair" },
+        { "mixtral", "architectures", "[\"MoEForCausalLM\"]", "num_experts is missing" },
+        { "dynamic-moe", "top_p_threshold", "NaN", "not valid JSON" },
+        { "dynamic-moe", "top_p_threshold", "-0.1", "top_p_threshold must be a finite number of at least 0" },
+        { "dynamic-moe", "top_p_threshold", "1e39", "top_p_threshold must be" },
+        { "dynamic-moe", "top_p_threshold", null, "top_p_threshold is missing" },
+        { "dynamic-moe", "expert_frequency", "0", "expert_frequency must be" },
+        { "dynamic-moe", "expert_frequency", "2", "model.layers.1.mlp.mlp.gate_proj.weight" },
+        { "dynamic-moe", "num_experts", null, "num_experts is missing" },
+        { "dynamic-moe", "num_experts", "5", "model.layers.0.mlp.router.weight" },
+        { "dynamic-moe", "intermediate_size", "57", "the config asks for [57, 40]" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Tampered))]
+    public void TamperedConfigsAreRefused(string golden, string key, string? value, string rule)
+    {
+        Copy(golden);
+        string text = File.ReadAllText(_folder["config.json"]);
+        JsonObject json = JsonNode.Parse(text)!.AsObject();
+        json.Remove(key);
+        text = json.ToJsonString();
+        if (value is not null)
+            text = $"{text[..^1]},\"{key}\":{value}}}";
+        File.WriteAllText(_folder["config.json"], text);
+        CheckpointException refusal = TemporaryFolder.AssertRefused(rule, () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+        Assert.StartsWith(_folder.Path, refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("[]")]
+    [InlineData("\"mixtral\"")]
+    [InlineData("{")]
+    [InlineData("{\"hidden_size\":1,\"hidden_size\":2}")]
+    [InlineData("{\"hidden_size\":1,\"hidden\\u005fsize\":2}")]
+    [InlineData("{} x")]
+    public void BrokenJsonIsRefused(string text)
+    {
+        Copy("mixtral");
+        File.WriteAllText(_folder["config.json"], text);
+        TemporaryFolder.AssertRefused("config.json", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+    }
+
+    [Fact]
+    public void DeepNestingAndHugeConfigsAreRefused()
+    {
+        Copy("mixtral");
+        File.WriteAllText(_folder["config.json"], $"{{\"a\":{new string('[', 100_000)}{new string(']', 100_000)}}}");
+        TemporaryFolder.AssertRefused("config.json", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+        using (FileStream file = File.OpenWrite(_folder["config.json"]))
+            file.SetLength(1L << 32);
+        TemporaryFolder.AssertRefused("a config of 4294967296 bytes is no config", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+    }
+
+    [Fact]
+    public void UnknownArchitecturesListTheKnownOnes()
+    {
+        Copy("mixtral");
+        foreach (string config in new[] { """{"architectures":["GPT2LMHeadModel"],"model_type":"gpt2"}""", """{"model_type":"gpt2"}""", "{}" })
+        {
+            File.WriteAllText(_folder["config.json"], config);
+            CheckpointException refusal = TemporaryFolder.AssertRefused("is not supported", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+            Assert.Contains("supported are MoEForCausalLM, MixtralForCausalLM", refusal.Message, StringComparison.Ordinal);
+        }
+    }
+
+    /// <summary>Without an architecture, the model type or a telling key decides.</summary>
+    [Theory]
+    [InlineData("mixtral")]
+    [InlineData("dynamic-moe")]
+    public void FamiliesAreRecognisedWithoutAnArchitecture(string golden)
+    {
+        Copy(golden);
+        JsonObject json = JsonNode.Parse(File.ReadAllText(_folder["config.json"]))!.AsObject();
+        json.Remove("architectures");
+        File.WriteAllText(_folder["config.json"], json.ToJsonString());
+        using LanguageModel model = LanguageModel.Load(_folder.Path, _backend);
+        Assert.Equal(golden, model.Family.Name);
+    }
+
+    /// <summary>Dynamic-MoE's reference never looks at these keys.</summary>
+    [Fact]
+    public void DynamicMoeIgnoresWhatItsReferenceIgnores()
+    {
+        Copy("dynamic-moe");
+        JsonObject json = JsonNode.Parse(File.ReadAllText(_folder["config.json"]))!.AsObject();
+        (json["num_key_value_heads"], json["rope_theta"], json["experts_topk"], json["head_dim"]) = (1, 5.0, 99, 7);
+        File.WriteAllText(_folder["config.json"], json.ToJsonString());
+        using LanguageModel model = LanguageModel.Load(_folder.Path, _backend), original = LanguageModel.Load(Golden.Folder("dynamic-moe"), _backend);
+        Assert.Equal(original.Config.Attention, model.Config.Attention);
+    }
+
+    [Fact]
+    public void MissingFilesAreRefused()
+    {
+        TemporaryFolder.AssertRefused("there is no such folder", () => LanguageModel.Load(_folder["nowhere"], _backend).Dispose());
+        TemporaryFolder.AssertRefused("config.json: there is no such file", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+        Copy("mixtral");
+        File.Delete(_folder["model.safetensors"]);
+        TemporaryFolder.AssertRefused("neither model.safetensors nor", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+        Copy("mixtral-bf16-sharded");
+        File.Delete(_folder["model-00002-of-00002.safetensors"]);
+        TemporaryFolder.AssertRefused("its shard model-00002-of-00002.safetensors does not exist", () => LanguageModel.Load(_folder.Path, _backend).Dispose());
+    }
+
+    private void Copy(string golden)
+    {
+        foreach (string file in Directory.EnumerateFiles(Golden.Folder(golden)))
+            File.Copy(file, _folder[Path.GetFileName(file)], overwrite: true);
+    }
+}

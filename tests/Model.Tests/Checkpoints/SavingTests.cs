@@ -1,0 +1,189 @@
+using MoeFromScratch.Contract;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Moe.Routers;
+using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Tests.Training;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model.Tests.Checkpoints;
+
+/// <summary>What is written is what was read, and what cannot be written faithfully is not written.</summary>
+public sealed class SavingTests : IDisposable
+{
+    private readonly TemporaryFolder _first = new(), _second = new();
+
+    public static TheoryData<string> Names => Variants.Names;
+    public static TheoryData<string> Goldens { get; } = [.. GoldenCase.Names];
+
+    public void Dispose()
+    {
+        _first.Dispose();
+        _second.Dispose();
+    }
+
+    /// <summary>Names, types, shapes, bytes, buffers included, and the config as it was.</summary>
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public void GoldenModelsComeBack(string golden)
+    {
+        string folder = Golden.Folder(golden);
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Load(folder, backend))
+            model.Save(_first.Path);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "config.json")), File.ReadAllBytes(_first["config.json"]));
+        using TensorFiles original = TensorFiles.Open(folder), copy = TensorFiles.Open(_first.Path);
+        Assert.Equal(original.Names, copy.Names);
+        foreach (string name in original.Names)
+            TemporaryFolder.AssertEqual(original.Get(name), copy.Get(name));
+    }
+
+    /// <summary>A trained model is F32, its values those it was loaded with.</summary>
+    [Fact]
+    public void TrainableModelsAreSavedWide()
+    {
+        string folder = Golden.Folder("mixtral-bf16-sharded");
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Load(folder, backend, trainable: true))
+            model.Save(_first.Path);
+        using TensorFiles original = TensorFiles.Open(folder), copy = TensorFiles.Open(_first.Path);
+        Assert.Equal(original.Names, copy.Names);
+        foreach (string name in original.Names)
+        {
+            float[] wide = [.. original.Get(name).Host<ushort>().ToArray().Select(DTypes.FromBF16)];
+            Bits.Equal(name, wide, copy.Get(name).Floats);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void SavedLoadedSavedIsTheSame(string variant)
+    {
+        ModelConfig config = Variants.All[variant];
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Create(backend, Tiny.Family(Variants.FamilyOf(variant)), config, seed: 9))
+            model.Save(_first.Path);
+        foreach (bool trainable in new[] { false, true })
+        {
+            using (LanguageModel model = LanguageModel.Load(_first.Path, backend, trainable))
+            {
+                AssertSame(config, model.Config);
+                model.Save(_second.Path);
+            }
+            Assert.Equal(_first.Files, _second.Files);
+            foreach (string file in _first.Files)
+                Assert.Equal(File.ReadAllBytes(_first[file]), File.ReadAllBytes(_second[file]));
+        }
+    }
+
+    /// <summary>Into the folder it is mapped from, tokenizer and all.</summary>
+    [Fact]
+    public void AModelReplacesItself()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = Texts.Model(backend, "dynamic-moe"))
+            model.Save(_first.Path);
+        Assert.Equal(["config.json", "model.safetensors", "tokenizer.json"], _first.Files);
+        byte[] before = File.ReadAllBytes(_first["model.safetensors"]);
+        using LanguageModel again = LanguageModel.Load(_first.Path, backend);
+        again.Save(_first.Path);
+        Assert.Equal(before, File.ReadAllBytes(_first["model.safetensors"]));
+        Assert.Equal("the cat", again.Tokenizer!.Decode(again.Tokenizer.Encode("the cat")));
+    }
+
+    /// <summary>Buffers of the reference are passed through, not computed anew.</summary>
+    [Fact]
+    public void StoredBuffersAreKept()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Load(Golden.Folder("dynamic-moe"), backend))
+            model.Save(_first.Path);
+        const string Buffer = "model.layers.1.self_attn.rotary_emb.inv_freq";
+        Edit(Buffer, static x => x.Floats[0] = MathF.BitIncrement(x.Floats[0]));
+        using (LanguageModel model = LanguageModel.Load(_first.Path, backend))
+            model.Save(_second.Path);
+        Assert.Equal(File.ReadAllBytes(_first["model.safetensors"]), File.ReadAllBytes(_second["model.safetensors"]));
+    }
+
+    [Fact]
+    public void ATiedHeadMayBeStoredIfItIsTheSame()
+    {
+        const string Variant = "mixtral top 3, tied";
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Create(backend, Tiny.Family("mixtral"), Variants.All[Variant], seed: 9))
+        {
+            model.Save(_first.Path);
+            Assert.DoesNotContain(model.Weights.All, static p => p.Name == "lm_head.weight");
+        }
+        float[] alone = Logits();
+        Edit("model.embed_tokens.weight", static _ => { }, "lm_head.weight");
+        Bits.Equal("logits", alone, Logits());
+        int live = backend.LiveBuffers;
+        Edit("lm_head.weight", static x => x.Floats[0] += 1);
+        CheckpointException refusal = TemporaryFolder.AssertRefused("differs from model.embed_tokens.weight", () => Logits());
+        Assert.Equal("lm_head.weight", refusal.Tensor);
+        Assert.Equal(live, backend.LiveBuffers);
+
+        float[] Logits()
+        {
+            using LanguageModel model = LanguageModel.Load(_first.Path, backend);
+            return Tiny.Logits(model, [1, 2, 3], 3);
+        }
+    }
+
+    /// <summary>Settings that a family's config.json has no words for.</summary>
+    [Fact]
+    public void WhatAConfigCannotSayIsRefused()
+    {
+        ModelConfig dynamic = Tiny.Config("dynamic-moe"), mixtral = Tiny.Config("mixtral");
+        MoeConfig topP = (MoeConfig)dynamic.Layers[0], topK = (MoeConfig)mixtral.Layers[0];
+        Refused("dynamic-moe", dynamic with { Attention = dynamic.Attention with { KvHeads = 1 } });
+        Refused("dynamic-moe", dynamic with { Attention = dynamic.Attention with { RopeTheta = 5000 } });
+        Refused("dynamic-moe", dynamic with { Attention = dynamic.Attention with { HeadDim = 6 } });
+        Refused("dynamic-moe", dynamic with { Attention = dynamic.Attention with { Window = 4 } });
+        Refused("dynamic-moe", dynamic with { RouterLosses = [new RouterZLoss(1)] });
+        Refused("dynamic-moe", dynamic with { Layers = [topP with { Router = new TopPRouterConfig(0.5f, MaxExpertsPerToken: 2) }] });
+        Refused("dynamic-moe", dynamic with { Layers = [topP, topP with { Router = new TopPRouterConfig(0.6f) }] });
+        Refused("dynamic-moe", dynamic with { Layers = [new DenseConfig(11), topP] });
+        Refused("dynamic-moe", dynamic with { Layers = [topP, new DenseConfig(12)] });
+        Refused("dynamic-moe", dynamic with { Layers = [topP, new DenseConfig(11), new DenseConfig(11), topP, topP] });
+        Refused("dynamic-moe", dynamic with { Layers = [topK] });
+        Refused("mixtral", mixtral with { Layers = [topP] });
+        Refused("mixtral", mixtral with { Layers = [topK, new DenseConfig(13)] });
+        Refused("mixtral", mixtral with { Layers = [new DenseConfig(13)] });
+        Refused("mixtral", mixtral with { Layers = [topK with { Router = new TopKRouterConfig(2, Renormalize: false) }] });
+        Refused("mixtral", mixtral with { Layers = [topK, topK with { Router = new TopKRouterConfig(1) }] });
+        Refused("mixtral", mixtral with { Layers = [topK, topK with { Banks = [new FfnExpertsConfig(4, 14)] }] });
+        Refused("mixtral", mixtral with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
+        Refused("mixtral", mixtral with { RouterLosses = [new LoadBalanceLoss(0.1f, BalanceScope.Model), new RouterZLoss(0.1f)] });
+        Tiny.Family("dynamic-moe").Write(dynamic);
+        Tiny.Family("mixtral").Write(mixtral);
+
+        static void Refused(string family, ModelConfig config) => Assert.Throws<ArgumentException>(() => Tiny.Family(family).Write(config));
+    }
+
+    private static void AssertSame(ModelConfig expected, ModelConfig actual)
+    {
+        Assert.Equal(expected.Attention, actual.Attention);
+        Assert.Equal(expected.Layers.Select(Describe), actual.Layers.Select(Describe));
+        Assert.Equal(expected.RouterLosses, actual.RouterLosses);
+        Assert.Equal(
+            (expected.VocabSize, expected.HiddenSize, expected.MaxPositions, expected.RmsNormEps, expected.TieWordEmbeddings, expected.InitStd),
+            (actual.VocabSize, actual.HiddenSize, actual.MaxPositions, actual.RmsNormEps, actual.TieWordEmbeddings, actual.InitStd));
+
+        static string Describe(FeedForwardConfig layer) => layer is MoeConfig m ? $"{m.Router} {string.Join(' ', m.Banks)}" : layer.ToString();
+    }
+
+    /// <summary>Changes one tensor of the first folder's file, or a copy of it under another name.</summary>
+    private void Edit(string name, Action<Tensor> change, string? copyAs = null)
+    {
+        string path = _first["model.safetensors"];
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        Tensor x = file.Get(name), edited = new(x.Shape, x.DType, new NativeStorage(x.Bytes));
+        x.Host<byte>().CopyTo(edited.Host<byte>());
+        change(edited);
+        List<(string, Tensor)> tensors = [.. file.Entries.Where(e => e.Name != (copyAs ?? name)).Select(e => (e.Name, file.Get(e.Name))), (copyAs ?? name, edited)];
+        SafetensorsWriter.Write(path, tensors, file.Metadata);
+    }
+}

@@ -1,0 +1,52 @@
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Routers;
+
+namespace MoeFromScratch.Model.Tests.Checkpoints;
+
+/// <summary>Small models of both families in the corners of what their configs can say.</summary>
+public static class Variants
+{
+    public static IReadOnlyDictionary<string, ModelConfig> All { get; } = new Dictionary<string, ModelConfig>
+    {
+        ["dynamic-moe p 0.0, every 2nd layer"] = Dynamic(0, frequency: 2, layers: 3, hidden: 12, heads: 2, experts: 5, width: 7),
+        ["dynamic-moe p 0.3, every 3rd layer"] = Dynamic(0.3f, frequency: 3, layers: 5, hidden: 18, heads: 3, experts: 4, width: 9),
+        ["dynamic-moe p 0.95"] = Dynamic(0.95f, frequency: 1, layers: 2, hidden: 10, heads: 1, experts: 7, width: 5),
+        ["dynamic-moe p 1.0, tied"] = Dynamic(1, frequency: 1, layers: 2, hidden: 28, heads: 2, experts: 3, width: 6) with { TieWordEmbeddings = true },
+        ["dynamic-moe one layer, one expert"] = Dynamic(0.5f, frequency: 1, layers: 1, hidden: 6, heads: 3, experts: 1, width: 4),
+        ["dynamic-moe p 0.6, every 2nd layer, tied"] =
+            Dynamic(0.6f, frequency: 2, layers: 2, hidden: 20, heads: 2, experts: 9, width: 17) with { TieWordEmbeddings = true },
+        ["mixtral top 1"] = Mixtral(1, heads: 4, kvHeads: 1, headDim: 6, hidden: 14, experts: 5, width: 7, window: 0),
+        ["mixtral top 3, tied"] = Mixtral(3, heads: 6, kvHeads: 2, headDim: 10, hidden: 22, experts: 6, width: 9, window: 0) with { TieWordEmbeddings = true },
+        ["mixtral window 3"] = Mixtral(2, heads: 2, kvHeads: 2, headDim: 4, hidden: 9, experts: 3, width: 11, window: 3),
+        ["mixtral window 1"] = Mixtral(2, heads: 3, kvHeads: 1, headDim: 2, hidden: 7, experts: 4, width: 3, window: 1),
+        ["mixtral all experts"] = Mixtral(4, heads: 5, kvHeads: 5, headDim: 6, hidden: 31, experts: 4, width: 5, window: 0),
+        ["mixtral wide heads, window 8"] = Mixtral(2, heads: 2, kvHeads: 1, headDim: 34, hidden: 17, experts: 8, width: 33, window: 8),
+    };
+
+    public static TheoryData<string> Names { get; } = [.. All.Keys];
+
+    public static string FamilyOf(string variant) => variant.Split(' ')[0];
+
+    private static ModelConfig Dynamic(float topP, int frequency, int layers, int hidden, int heads, int experts, int width)
+    {
+        ModelConfig tiny = Tiny.Config("dynamic-moe");
+        MoeConfig moe = new(new TopPRouterConfig(topP), [new FfnExpertsConfig(experts, width)]);
+        return tiny with
+        {
+            HiddenSize = hidden,
+            Attention = tiny.Attention with { Heads = heads, KvHeads = heads, HeadDim = hidden / heads },
+            Layers = [.. Enumerable.Range(0, layers).Select(i => i % frequency == 0 ? (FeedForwardConfig)moe : new DenseConfig(width))],
+        };
+    }
+
+    private static ModelConfig Mixtral(int topK, int heads, int kvHeads, int headDim, int hidden, int experts, int width, int window)
+    {
+        ModelConfig tiny = Tiny.Config("mixtral");
+        return tiny with
+        {
+            HiddenSize = hidden,
+            Attention = new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim, RopeTheta = 500, Window = window },
+            Layers = [.. Enumerable.Repeat(new MoeConfig(new TopKRouterConfig(topK), [new FfnExpertsConfig(experts, width)]), 2)],
+        };
+    }
+}

@@ -1,0 +1,77 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Contract;
+using MoeFromScratch.Model.Tracing;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model.Tests.Parity;
+
+/// <summary>What the reference implementation computed for one of the golden models.</summary>
+public sealed class GoldenCase
+{
+    public static IReadOnlyList<string> Names { get; } = ["dynamic-moe", "mixtral", "mixtral-bf16-sharded"];
+
+    public GoldenCase(string name)
+    {
+        Folder = Golden.Folder(name);
+        Expected = Read("expected.safetensors");
+        Gradients = Read("grads.safetensors");
+        Greedy = Json<GreedyRun>("greedy.json");
+        Training = Json<TrainingRun>("train.json");
+        HostTensor ids = Expected["input_ids"];
+        Input = new TraceInput([.. ids.Integers!.Select(static id => (int)id)], ids.Shape[0]);
+    }
+
+    public string Folder { get; }
+    public TraceInput Input { get; }
+    public IReadOnlyDictionary<string, HostTensor> Expected { get; }
+    public IReadOnlyDictionary<string, HostTensor> Gradients { get; }
+    public GreedyRun Greedy { get; }
+    public TrainingRun Training { get; }
+
+    private Dictionary<string, HostTensor> Read(string file)
+    {
+        using SafetensorsFile tensors = SafetensorsFile.Open(Path.Combine(Folder, file));
+        return tensors.Entries.ToDictionary(static e => e.Name, e => HostTensor.Of(tensors.Get(e.Name)));
+    }
+
+    private T Json<T>(string file) => JsonSerializer.Deserialize<T>(File.ReadAllText(Path.Combine(Folder, file)))!;
+}
+
+/// <summary>A tensor's values in managed memory.</summary>
+public sealed record HostTensor(Shape Shape, float[]? Floats, long[]? Integers)
+{
+    public static HostTensor Of(Tensor x)
+    {
+        HostTensor copy = x.DType == DType.F32
+            ? new HostTensor(x.Shape, x.Floats.ToArray(), null)
+            : new HostTensor(x.Shape, null, x.Host<long>().ToArray());
+        GC.KeepAlive(x);
+        return copy;
+    }
+}
+
+/// <summary>greedy.json</summary>
+public sealed record GreedyRun(
+    [property: JsonPropertyName("prompt")] int[] Prompt,
+    [property: JsonPropertyName("generated")] int[] Generated);
+
+/// <summary>train.json</summary>
+public sealed record TrainingRun(
+    [property: JsonPropertyName("steps")] int Steps,
+    [property: JsonPropertyName("lr")] float LearningRate,
+    [property: JsonPropertyName("betas")] float[] Betas,
+    [property: JsonPropertyName("eps")] float Eps,
+    [property: JsonPropertyName("weight_decay")] float WeightDecay,
+    [property: JsonPropertyName("clip_grad_norm")] float ClipNorm,
+    [property: JsonPropertyName("loss_float32")] float[] Losses,
+    [property: JsonPropertyName("grad_norm_before_clip_float32")] float[] GradNorms)
+{
+    public AdamWOptions AdamW => new() { Beta1 = Betas[0], Beta2 = Betas[1], Eps = Eps, WeightDecay = WeightDecay };
+
+    /// <summary>Takes the steps on a trainable model.</summary>
+    public void Run(Trace trace, LanguageModel model, TraceInput input) =>
+        Tracer.TrainSteps(trace, model, input, Steps, LearningRate, AdamW, ClipNorm);
+}

@@ -1,0 +1,78 @@
+using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Tracing;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Tests.Parity;
+
+/// <summary>Every number of the golden models, on every backend: activations, routing, gradients, training steps, generated ids.</summary>
+public sealed class GoldenParityTests
+{
+    public static TheoryData<string, string> Runs { get; } = Machines.Runs(GoldenCase.Names, Machines.All);
+
+    [Theory]
+    [MemberData(nameof(Runs))]
+    public void ForwardMatches(string golden, string machine)
+    {
+        GoldenCase expected = new(golden);
+        using IBackend backend = Machines.Make(machine);
+        using LanguageModel model = LanguageModel.Load(expected.Folder, backend);
+        Dictionary<string, HostTensor> actual = Run(trace => Tracer.Forward(trace, model, expected.Input));
+
+        foreach ((string name, HostTensor tensor) in expected.Expected)
+            Close.ByName(name, tensor, actual[name]);
+        Assert.Equal(expected.Expected.ContainsKey("aux_loss"), actual.ContainsKey("aux_loss"));
+    }
+
+    [Theory]
+    [MemberData(nameof(Runs))]
+    public void GradientsMatch(string golden, string machine)
+    {
+        GoldenCase expected = new(golden);
+        using IBackend backend = Machines.Make(machine);
+        using LanguageModel model = LanguageModel.Load(expected.Folder, backend, trainable: true);
+        Dictionary<string, HostTensor> actual = Run(trace => Tracer.Gradients(trace, model, expected.Input));
+
+        foreach ((string name, HostTensor tensor) in expected.Gradients)
+            Close.ByName(name, tensor, actual[name == "aux_loss" ? "train.aux_loss" : name]);
+        Assert.Equal(GradientNames(expected.Gradients.Keys), GradientNames(actual.Keys));
+        Close.ByName("train.logits", expected.Expected["logits"], actual["train.logits"]);
+    }
+
+    [Theory]
+    [MemberData(nameof(Runs))]
+    public void TrainingStepsMatch(string golden, string machine)
+    {
+        GoldenCase expected = new(golden);
+        using IBackend backend = Machines.Make(machine);
+        using LanguageModel model = LanguageModel.Load(expected.Folder, backend, trainable: true);
+        Dictionary<string, HostTensor> actual = Run(trace => expected.Training.Run(trace, model, expected.Input));
+
+        Close.Within("train.loss", expected.Training.Losses, actual["train.loss"].Floats, 5e-5f, 0);
+        Close.Within("train.grad_norm", expected.Training.GradNorms, actual["train.grad_norm"].Floats, 5e-5f, 0);
+    }
+
+    [Theory]
+    [MemberData(nameof(Runs))]
+    public void GreedyDecodingGivesTheSameIds(string golden, string machine)
+    {
+        GoldenCase expected = new(golden);
+        using IBackend backend = Machines.Make(machine);
+        using LanguageModel model = LanguageModel.Load(expected.Folder, backend);
+        using Generator generator = new(model.Transformer, backend, expected.Greedy.Prompt.Length + expected.Greedy.Generated.Length);
+        Sampler sampler = new(new SamplerOptions());
+        List<int> generated = [sampler.Next(generator.Feed(expected.Greedy.Prompt))];
+        while (generated.Count < expected.Greedy.Generated.Length)
+            generated.Add(sampler.Next(generator.Feed([generated[^1]])));
+        Assert.Equal(expected.Greedy.Generated, generated);
+    }
+
+    private static Dictionary<string, HostTensor> Run(Action<Trace> record)
+    {
+        Trace trace = new();
+        record(trace);
+        return trace.Tensors.ToDictionary(static t => t.Name, static t => HostTensor.Of(t.Value));
+    }
+
+    private static IEnumerable<string> GradientNames(IEnumerable<string> names) =>
+        names.Where(static n => n.StartsWith("grad.", StringComparison.Ordinal)).Order(StringComparer.Ordinal);
+}

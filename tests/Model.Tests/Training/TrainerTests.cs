@@ -1,0 +1,115 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Training;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Tests.Training;
+
+public sealed class TrainerTests
+{
+    private const int Context = 16;
+    private static readonly RouterLoss[] RouterLosses = [new LoadBalanceLoss(1e-2f), new RouterEntropyLoss(1e-3f), new RouterZLoss(1e-3f)];
+
+    /// <summary>From the ln V of guessing to a small share of it, on text it was not shown too.</summary>
+    [Theory]
+    [InlineData("dynamic-moe")]
+    [InlineData("mixtral")]
+    public void LearnsARepetitiveText(string family)
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 2));
+        using LanguageModel model = Texts.Model(backend, family);
+        using Trainer trainer = new(model, Texts.Data(model, Context), Texts.Options(Context) with { RouterLosses = RouterLosses });
+        float guessing = MathF.Log(model.Config.VocabSize);
+        Assert.Equal(guessing, trainer.Validate(), 0.25f * guessing);
+        List<TrainStep> steps = [];
+        trainer.Run(steps.Add);
+
+        Assert.Equal(Enumerable.Range(1, 60), steps.Select(static s => s.Step));
+        Assert.True(steps[^1].Loss < 0.25f * guessing, $"{steps[^1].Loss} after 60 steps");
+        Assert.True(trainer.Validate() < 0.25f * guessing);
+        Assert.Equal(trainer.Validate(), trainer.Validate(windows: 1_000_000));
+        Assert.All(steps, s =>
+        {
+            Assert.Equal(RouterLosses.Length, s.RouterLosses.Count);
+            Assert.Equal(model.Config.Layers.Count, s.ExpertsPerToken.Count);
+            Assert.All(s.ExpertsPerToken, e => Assert.InRange(e, 1, 6));
+            Assert.True(s.GradNorm > 0 && s.TokensPerSecond > 0);
+        });
+    }
+
+    /// <summary>The same seed gives the same losses to the last bit, for any number of threads and with checkpointed blocks; another does not.</summary>
+    [Theory]
+    [InlineData("dynamic-moe")]
+    [InlineData("mixtral")]
+    public void SameSeedSameLosses(string family)
+    {
+        float[] first = Losses(threads: 1, seed: 7);
+        Bits.Equal("losses", first, Losses(threads: 1, seed: 7));
+        Bits.Equal("losses", first, Losses(threads: 2, seed: 7));
+        Bits.Equal("losses", first, Losses(threads: 2, seed: 7, checkpoint: true));
+        Assert.NotEqual(first, Losses(threads: 1, seed: 8));
+
+        float[] Losses(int threads, ulong seed, bool checkpoint = false)
+        {
+            using IBackend backend = Machines.Make(Machines.Cpu(8, threads));
+            using LanguageModel model = Texts.Model(backend, family);
+            TrainOptions options = Texts.Options(Context) with { Steps = 8, Seed = seed, RouterLosses = RouterLosses, CheckpointBlocks = checkpoint };
+            using Trainer trainer = new(model, Texts.Data(model, Context), options);
+            List<float> losses = [];
+            trainer.Run(s => losses.AddRange([s.Loss, s.GradNorm, .. s.RouterLosses]));
+            return [.. losses];
+        }
+    }
+
+    /// <summary>Two micro-batches of four windows are one batch of those eight: its loss and the norm of its gradient.</summary>
+    [Theory]
+    [InlineData("dynamic-moe")]
+    [InlineData("mixtral")]
+    public void AccumulatedMicroBatchesAreOneBatch(string family)
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 2));
+        using LanguageModel model = Texts.Model(backend, family);
+        TokenData data = Texts.Data(model, Context);
+        TrainOptions options = Texts.Options(Context) with { BatchSize = 4, Accumulate = 2 };
+
+        int half = 4 * Context;
+        int[] inputs = new int[2 * half], labels = new int[2 * half];
+        for (int micro = 0; micro < 2; micro++)
+            data.Train(options.Seed, step: 1, micro, inputs.AsSpan(micro * half, half), labels.AsSpan(micro * half, half));
+        Assert.NotEqual(inputs[..half], inputs[half..]);
+        float loss, norm;
+        using (Tape g = Tape.Training(backend))
+        {
+            Tensor logits = model.Transformer.Forward(g, Batch.Packed(g, inputs, [.. Enumerable.Repeat(Context, 8)]), []).Logits;
+            LossTerms terms = Loss.Of(g, logits, labels, 1f / labels.Length, [], []);
+            loss = backend.ToFloats(terms.Total)[0];
+            g.Backward(terms.Total);
+            norm = GradNorm.Of(backend, model.Weights.All);
+        }
+
+        using Trainer trainer = new(model, data, options);
+        TrainStep step = trainer.Step(1);
+        Assert.Equal(loss, step.Loss, 1e-6f * loss);
+        Assert.Equal(norm, step.GradNorm, 1e-5f * norm);
+    }
+
+    [Fact]
+    public void StopsWhenAsked()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using LanguageModel model = Texts.Model(backend, "mixtral");
+        using Trainer trainer = new(model, Texts.Data(model, Context), Texts.Options(Context));
+        using CancellationTokenSource stop = new();
+        int taken = 0;
+        trainer.Run(
+            s =>
+            {
+                if (++taken == 3)
+                    stop.Cancel();
+            },
+            stop.Token);
+        Assert.Equal(3, taken);
+    }
+}
