@@ -226,7 +226,8 @@ public readonly record struct AttentionLayout(int Heads, int KvHeads, int HeadDi
 
 /// <summary>
 /// Experts in order of falling probability join until the running sum reaches the threshold; the expert that makes it
-/// reach is the last. At least one joins; if the sum never gets there, all do.
+/// reach is the last. At least one joins; if the sum never gets there, all do. The sum is kept in double and rounded to F32
+/// for each comparison, as PyTorch's cumsum on the CPU is, so that the same experts join on the edge.
 /// </summary>
 /// <param name="Threshold">p</param>
 /// <param name="Strict">Reached means sum &gt; p (Dynamic-MoE) instead of sum ≥ p.</param>

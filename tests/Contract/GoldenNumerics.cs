@@ -27,8 +27,10 @@ public abstract partial class GoldenNumerics
         ["rope"] = (3.3e-6, Rope),
         ["rope-interleaved"] = (2.3e-6, RopeInterleaved),
         ["mrope"] = (7.1e-7, MultimodalRope),
-        ["attention-causal"] = (2.4e-7, f => { Attention(f, byMask: true); Attention(f, byMask: false); }),
-        ["attention-cached"] = (1.7e-7, f => { Attention(f, byMask: true); Attention(f, byMask: false); }),
+        ["attention-causal"] = (2.4e-7, f => { Attention(f, byMask: true); Attention(f, byMask: false); }
+        ),
+        ["attention-cached"] = (1.7e-7, f => { Attention(f, byMask: true); Attention(f, byMask: false); }
+        ),
         ["attention-padded"] = (3.0e-7, f => Attention(f, byMask: true)),
         ["swiglu"] = (3.3e-7, SwiGlu),
         ["activations"] = (9.5e-7, Activations),

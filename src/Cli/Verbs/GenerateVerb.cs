@@ -18,6 +18,11 @@ internal static class GenerateVerb
     public static Command Command()
     {
         Argument<string?> prompt = new("PROMPT") { Description = "The text to continue; standard input when it is not given.", Arity = ArgumentArity.ZeroOrOne };
+        prompt.Validators.Add(static r =>
+        {
+            if (r.Tokens is [{ Value: var text }] && text.StartsWith("--", StringComparison.Ordinal))
+                r.AddError($"There is no option '{text}'; a prompt that begins like one can come from standard input");
+        });
         Option<string> model = new("--model", "-m") { Description = "Checkpoint folder.", Required = true, HelpName = "CHECKPOINT" };
         Option<string?> ids = new("--prompt-ids") { Description = "The prompt as token ids, like 3,17,5: works without a tokenizer.", HelpName = "IDS" };
         Option<bool> greedy = new("--greedy") { Description = "Always the likeliest token; the same as --temperature 0." };

@@ -18,7 +18,6 @@ internal sealed unsafe partial class CpuBackend<V>
         });
     }
 
-    /// <remarks>The running sum is taken in F32, in order of falling probability.</remarks>
     public void SelectTopP(Tensor probs, in TopPRule rule, Tensor mask)
     {
         Check.Same(mask, probs);
@@ -125,13 +124,13 @@ internal sealed unsafe partial class CpuBackend<V>
             new Span<float>(mask, E).Clear();
             Ranking ranking = new(probs, E, Ranked + (long)worker * E);
             int most = Rule.MaxExperts > 0 ? Math.Min(Rule.MaxExperts, E) : E;
-            float sum = 0;
+            double sum = 0;
             for (int i = 0; i < most; i++)
             {
                 int e = ranking.Next();
                 mask[e] = 1;
                 sum += probs[e];
-                if (Rule.Strict ? sum > Rule.Threshold : sum >= Rule.Threshold)
+                if (Rule.Strict ? (float)sum > Rule.Threshold : (float)sum >= Rule.Threshold)
                     break;
             }
         }

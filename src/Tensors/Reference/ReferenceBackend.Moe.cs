@@ -52,7 +52,6 @@ public sealed partial class ReferenceBackend
         }
     }
 
-    /// <remarks>The running sum is F32 on every backend: in double, another number of experts could join on the edge.</remarks>
     public void SelectTopP(Tensor probs, in TopPRule rule, Tensor mask)
     {
         Check.Same(mask, probs);
@@ -61,13 +60,13 @@ public sealed partial class ReferenceBackend
         for (int t = 0; t < probs.Rows; t++)
         {
             chosen[t].Clear();
-            float sum = 0;
+            double sum = 0;
             for (int i = 0; i < max; i++)
             {
                 int e = Best(prob[t], chosen[t]);
                 chosen[t, e] = 1;
                 sum += prob[t, e];
-                if (rule.Strict ? sum > rule.Threshold : sum >= rule.Threshold)
+                if (rule.Strict ? (float)sum > rule.Threshold : (float)sum >= rule.Threshold)
                     break;
             }
         }
