@@ -23,10 +23,12 @@ internal sealed class ExpertView(ModelConfig config)
     private readonly int[] _layers = [.. config.Layers.Index().Where(static l => l.Item is MoeConfig).Select(static l => l.Index)];
     private readonly List<GeneratedToken> _tokens = [];
 
-    public void Write(string text, in GeneratedToken token)
+    /// <param name="token">What the colour is taken from; null for the rest of a text, which takes the last token's.</param>
+    public void Write(string text, in GeneratedToken? token)
     {
-        _tokens.Add(token);
-        double experts = token.ExpertsPerToken;
+        if (token is { } one)
+            _tokens.Add(one);
+        double experts = _tokens.Count > 0 ? _tokens[^1].ExpertsPerToken : 0;
         Write(text, Array.Find(Scale, s => experts <= s.UpTo).Color);
     }
 

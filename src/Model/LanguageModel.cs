@@ -2,6 +2,8 @@ using System.Text;
 using System.Text.Json;
 using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Tokenizer;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
@@ -31,20 +33,27 @@ public sealed class LanguageModel : IDisposable
     public WeightStore Weights { get; }
     public IBackend Backend => Weights.Backend;
 
+    /// <summary>How the checkpoint's authors want it sampled.</summary>
+    public GenerationDefaults Generation { get; private init; } = new();
+
     /// <summary>Null where the checkpoint has none. Read when first asked for, since token ids do without.</summary>
     /// <exception cref="CheckpointException">A tokenizer of a kind that is not supported.</exception>
     public CharTokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : LoadTokenizer(_tokenizerFile);
 
     /// <summary>Reads a checkpoint folder.</summary>
     /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>
+    /// <param name="routing">Another choice of experts for this run; null for the checkpoint's own.</param>
     /// <exception cref="CheckpointException">A file is missing or breaks a rule; the message names it and the tensor or key.</exception>
-    public static LanguageModel Load(string folder, IBackend backend, bool trainable = false)
+    /// <exception cref="ArgumentException">The routing does not fit the model.</exception>
+    public static LanguageModel Load(string folder, IBackend backend, bool trainable = false, RoutingOptions? routing = null)
     {
         if (!Directory.Exists(folder))
             throw new CheckpointException(folder, "there is no such folder");
         ConfigJson json = ConfigJson.Read(Path.Combine(folder, ConfigFile));
         Family family = Family.Recognise(json);
         ModelConfig config = family.Read(json);
+        config = routing?.Apply(config) ?? config;
+        GenerationDefaults generation = GenerationDefaults.Read(folder);
         string tokenizerFile = Path.Combine(folder, CharTokenizer.FileName);
 
         TensorFiles files = TensorFiles.Open(folder);
@@ -53,7 +62,10 @@ public sealed class LanguageModel : IDisposable
         LanguageModel? model = null;
         try
         {
-            model = new LanguageModel(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null);
+            model = new LanguageModel(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null)
+            {
+                Generation = generation,
+            };
             source.RequireAllUsed(config);
             return model;
         }

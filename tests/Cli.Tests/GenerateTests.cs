@@ -45,6 +45,21 @@ public sealed class GenerateTests
     }
 
     [Fact]
+    public void SamplingAndRoutingOptionsReachTheModel()
+    {
+        string[] args = ["generate", "-m", Golden.Folder("dynamic-moe"), "--prompt-ids", "3,17,5", "--max-new-tokens", "8", "--ignore-eos", "--json"];
+        string greedy = Ids(["--greedy"]);
+        Assert.Equal(greedy, Ids(["--top-k", "1"]));
+        Assert.Equal(greedy, Ids(["--top-p", "0.000001", "--seed", "9"]));
+        Assert.Equal(greedy, Ids(["--min-p", "1"]));
+        Assert.NotEqual(greedy, Ids(["--greedy", "--repetition-penalty", "1000"]));
+        Assert.All(Tool.Run([.. args, "--router-top-k", "1"]).Json["experts_per_token"].Deserialize<double[]>()!, static e => Assert.Equal(1, e));
+        Assert.All(Tool.Run([.. args, "--router-top-k", "1,2,3"]).Json["experts_per_token"].Deserialize<double[]>()!, static e => Assert.Equal(2, e));
+
+        string Ids(string[] more) => Tool.Run([.. args, .. more]).Json["ids"]!.ToJsonString();
+    }
+
+    [Fact]
     public void ShowExpertsSumsUpByLayerWithoutColoursInAFile()
     {
         Outcome run = Tool.Run("generate", "-m", Golden.Folder("dynamic-moe"), "--prompt-ids", "3,17,5", "--max-new-tokens", "8", "--ignore-eos", "--show-experts");
@@ -64,6 +79,14 @@ public sealed class GenerateTests
     [InlineData("--device", "abacus", "abacus")]
     [InlineData("--device", "cuda", "not written yet")]
     [InlineData("--threads", "-1", "-1")]
+    [InlineData("--top-p", "2", "top-p")]
+    [InlineData("--min-p", "-1", "min-p")]
+    [InlineData("--top-k", "-1", "top-k")]
+    [InlineData("--stop", "", "stop string")]
+    [InlineData("--router-top-p", "much", "'much'")]
+    [InlineData("--router-top-k", "9", "9")]
+    [InlineData("--router-top-k", "1,1", "3 mixture layers")]
+    [InlineData("--router-max-experts", "1", "top-p")]
     [InlineData("--frobnicate", "1", "--frobnicate")]
     public void BadOptionsGetOneLine(string option, string value, string part)
     {

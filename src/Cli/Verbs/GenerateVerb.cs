@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Numerics;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Tokenizer;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
@@ -13,7 +15,7 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe generate</c>: text from a prompt.</summary>
 internal static class GenerateVerb
 {
-    private sealed record Settings(string Model, string? Prompt, string? PromptIds, GenerateOptions Options, bool ShowExperts, bool Json);
+    private sealed record Settings(string? Prompt, string? PromptIds, GenerateOptions Options, IReadOnlyList<string> Stop, bool ShowExperts, bool Json);
 
     public static Command Command()
     {
@@ -26,8 +28,16 @@ internal static class GenerateVerb
         Option<string> model = new("--model", "-m") { Description = "Checkpoint folder.", Required = true, HelpName = "CHECKPOINT" };
         Option<string?> ids = new("--prompt-ids") { Description = "The prompt as token ids, like 3,17,5: works without a tokenizer.", HelpName = "IDS" };
         Option<bool> greedy = new("--greedy") { Description = "Always the likeliest token; the same as --temperature 0." };
-        Option<float> temperature = new("--temperature") { Description = "Below 1 sharpens the choice, above 1 flattens it.", DefaultValueFactory = _ => 0.8f };
-        Option<int> count = new("--max-new-tokens") { Description = "At most so many new tokens.", DefaultValueFactory = _ => 200, HelpName = "N" };
+        Option<float?> temperature = new("--temperature") { Description = "Below 1 sharpens the choice, above 1 flattens it; 0.8 unless the checkpoint says otherwise.", HelpName = "X" };
+        Option<int?> topK = new("--top-k") { Description = "Draw from the k likeliest tokens only.", HelpName = "K" };
+        Option<float?> topP = new("--top-p") { Description = "Draw from the likeliest tokens that hold this probability.", HelpName = "P" };
+        Option<float?> minP = new("--min-p") { Description = "Draw from tokens at least this share as likely as the likeliest.", HelpName = "P" };
+        Option<float?> penalty = new("--repetition-penalty") { Description = "Above 1 makes tokens that were already used less likely.", HelpName = "X" };
+        Option<string[]> stop = new("--stop") { Description = "Stop before this text; may be given several times.", HelpName = "TEXT", DefaultValueFactory = static _ => [] };
+        Option<string?> routerTopP = new("--router-top-p") { Description = "Route by top-p: one threshold, or one per mixture layer, like 0.4,0.3.", HelpName = "P,…" };
+        Option<string?> routerTopK = new("--router-top-k") { Description = "Route every token to so many experts: one number, or one per mixture layer.", HelpName = "K,…" };
+        Option<string?> routerMax = new("--router-max-experts") { Description = "At most so many experts per token with top-p routing: one number, or one per mixture layer.", HelpName = "N,…" };
+        Option<int?> count = new("--max-new-tokens") { Description = "At most so many new tokens; 200 unless the checkpoint says otherwise.", HelpName = "N" };
         Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after an end-of-sequence token." };
         Option<bool> noCache = new("--no-cache") { Description = "Compute the whole sequence anew for each token (slow; checks the cache)." };
         Option<bool> showExperts = new("--show-experts") { Description = "Colour each token by the experts it used, and sum up by layer." };
@@ -37,37 +47,53 @@ internal static class GenerateVerb
         Option<bool> json = Common.Json("the result");
         Command command = new("generate", "Continue a text.")
         {
-            prompt, model, ids, greedy, temperature, count, ignoreEos, noCache, showExperts, seed, device, threads, json,
+            prompt, model, ids, greedy, temperature, topK, topP, minP, penalty, stop, count, ignoreEos, noCache, routerTopP, routerTopK, routerMax,
+            showExperts, seed, device, threads, json,
         };
         command.SetAction(r =>
         {
-            if (r.GetValue(count) < 0)
-                throw new ArgumentException($"--max-new-tokens must be at least 0, not {r.GetValue(count)}");
-            Settings settings = new(r.GetValue(model)!, r.GetValue(prompt), r.GetValue(ids),
-                new GenerateOptions
-                {
-                    MaxNewTokens = r.GetValue(count),
-                    Sampler = new SamplerOptions(r.GetValue(greedy) ? 0 : r.GetValue(temperature), r.GetValue(seed)),
-                    IgnoreEos = r.GetValue(ignoreEos),
-                    NoCache = r.GetValue(noCache),
-                },
-                r.GetValue(showExperts), r.GetValue(json));
+            RoutingOptions routing = new(
+                Numbers<float>(r.GetValue(routerTopP), "--router-top-p"), Numbers<int>(r.GetValue(routerTopK), "--router-top-k"),
+                Numbers<int>(r.GetValue(routerMax), "--router-max-experts"));
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads));
-            using LanguageModel loaded = LanguageModel.Load(settings.Model, backend);
-            int[] promptIds = PromptIds(settings, loaded);
+            using LanguageModel loaded = LanguageModel.Load(r.GetValue(model)!, backend, routing: routing);
+            GenerationDefaults theirs = loaded.Generation;
+            bool silent = theirs == new GenerationDefaults { EosTokenIds = theirs.EosTokenIds };
+            SamplerOptions sampler = theirs.Sampler(r.GetValue(seed));
+            sampler = sampler with
+            {
+                Temperature = r.GetValue(greedy) ? 0 : r.GetValue(temperature) ?? (silent ? 0.8f : sampler.Temperature),
+                TopK = r.GetValue(topK) ?? sampler.TopK,
+                TopP = r.GetValue(topP) ?? sampler.TopP,
+                MinP = r.GetValue(minP) ?? sampler.MinP,
+                RepetitionPenalty = r.GetValue(penalty) ?? sampler.RepetitionPenalty,
+            };
+            sampler.RequireValid();
+            int newTokens = r.GetValue(count) ?? theirs.MaxNewTokens ?? 200;
+            if (newTokens < 0)
+                throw new ArgumentException($"--max-new-tokens must be at least 0, not {newTokens}");
+            Settings settings = new(r.GetValue(prompt), r.GetValue(ids),
+                new GenerateOptions { MaxNewTokens = newTokens, Sampler = sampler, IgnoreEos = r.GetValue(ignoreEos), NoCache = r.GetValue(noCache) },
+                r.GetValue(stop)!, r.GetValue(showExperts), r.GetValue(json));
+            int[] promptIds = PromptIds(settings, loaded, r.GetValue(model)!);
             return settings.Json ? PrintJson(settings, loaded, promptIds) : PrintText(settings, loaded, promptIds);
         });
         return command;
     }
 
-    private static int[] PromptIds(Settings s, LanguageModel model)
+    private static IReadOnlyList<T> Numbers<T>(string? text, string option) where T : struct, INumber<T> => text is null ? []
+        : [.. text.Split(',').Select(part => T.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out T value)
+            ? value
+            : throw new ArgumentException($"{option} takes numbers like 2 or 2,1,1; '{part}' is none"))];
+
+    private static int[] PromptIds(Settings s, LanguageModel model, string folder)
     {
         if (s.PromptIds is not null)
             return [.. s.PromptIds.Split(',').Select(static part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
                 ? id
                 : throw new ArgumentException($"--prompt-ids takes token ids like 3,17,5; '{part}' is none"))];
         if (model.Tokenizer is null)
-            throw new ArgumentException($"{s.Model} has no tokenizer.json; give the prompt as --prompt-ids");
+            throw new ArgumentException($"{folder} has no tokenizer.json; give the prompt as --prompt-ids");
         return model.Tokenizer.Encode(s.Prompt ?? Console.In.ReadToEnd());
     }
 
@@ -88,9 +114,8 @@ internal static class GenerateVerb
     {
         ExpertView? view = s.ShowExperts ? new ExpertView(model.Config) : null;
         Console.Write(s.PromptIds is null ? s.Prompt : null);
-        foreach (GeneratedToken token in TextGeneration.Generate(model, prompt, s.Options))
+        foreach ((string text, GeneratedToken? token) in Pieces(s, model, prompt))
         {
-            string text = Tokenizer(s, model)?.Decode([token.Id]) ?? $"{token.Id} ";
             if (view is null)
                 Console.Write(text);
             else
@@ -104,17 +129,31 @@ internal static class GenerateVerb
     private static int PrintJson(Settings s, LanguageModel model, int[] prompt)
     {
         long start = Stopwatch.GetTimestamp();
-        List<GeneratedToken> tokens = [.. TextGeneration.Generate(model, prompt, s.Options)];
+        List<(string Text, GeneratedToken? Token)> pieces = [.. Pieces(s, model, prompt)];
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        int[] ids = [.. tokens.Select(static t => t.Id)];
+        List<GeneratedToken> tokens = [.. pieces.Where(static p => p.Token is not null).Select(static p => p.Token!.Value)];
         Common.PrintJson(new JsonObject
         {
             ["prompt_ids"] = new JsonArray([.. prompt.Select(static id => (JsonNode)id)]),
-            ["ids"] = new JsonArray([.. ids.Select(static id => (JsonNode)id)]),
-            ["text"] = Tokenizer(s, model)?.Decode(ids),
+            ["ids"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.Id)]),
+            ["text"] = Tokenizer(s, model) is null ? null : string.Concat(pieces.Select(static p => p.Text)),
             ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
-            ["tokens_per_second"] = Math.Round(ids.Length / seconds, 1),
+            ["tokens_per_second"] = Math.Round(tokens.Count / seconds, 1),
         });
         return Program.Success;
+    }
+
+    /// <summary>The text as it may be shown, with the token that brought each piece; the last piece is what was held back for a stop string.</summary>
+    private static IEnumerable<(string Text, GeneratedToken? Token)> Pieces(Settings s, LanguageModel model, int[] prompt)
+    {
+        CharTokenizer? tokenizer = Tokenizer(s, model);
+        StopStrings stop = new(s.Stop);
+        foreach (GeneratedToken token in TextGeneration.Generate(model, prompt, s.Options))
+        {
+            yield return (stop.Push(tokenizer?.Decode([token.Id]) ?? $"{token.Id} "), token);
+            if (stop.Stopped)
+                yield break;
+        }
+        yield return (stop.Flush(), null);
     }
 }

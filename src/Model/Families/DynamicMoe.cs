@@ -35,7 +35,7 @@ public sealed class DynamicMoe : Family
         AttentionConfig a = config.Attention;
         if (a is not { RopeTheta: RopeTheta, Window: 0 } || a.KvHeads != a.Heads || a.Heads * a.HeadDim != config.HiddenSize)
             throw new ArgumentException("dynamic-moe checkpoints have multi-head attention over the whole width, rotary base 10000, no window");
-        if (config.Layers.Any(static l => l is MoeConfig and not { Router: TopPRouterConfig { MaxExpertsPerToken: 0 }, Banks: [FfnExpertsConfig] }))
+        if (config.Layers.Any(static l => l is MoeConfig and not { Router: TopPRouterConfig { MaxExpertsPerToken: 0, Renormalize: false }, Banks: [FfnExpertsConfig] }))
             throw new ArgumentException("dynamic-moe checkpoints have feed-forward experts behind a top-p router without a limit");
         if (config.RouterLosses.Count > 0)
             throw new ArgumentException("dynamic-moe checkpoints have no words for router losses: they belong to the training options");

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace MoeFromScratch.Model.Generation;
 
 /// <summary>How a text is continued.</summary>
@@ -44,6 +46,7 @@ public static class TextGeneration
     {
         using Generator generator = new(model.Transformer, model.Backend, capacity);
         Sampler sampler = new(options.Sampler);
+        IReadOnlyList<int> eos = model.Generation.EosTokenIds is { Count: > 0 } theirs ? theirs : model.Config.EosTokenIds;
         int start = 0;   // first token the model still sees
         for (int made = 0; made < options.MaxNewTokens; made++)
         {
@@ -52,8 +55,8 @@ public static class TextGeneration
             if (options.NoCache || generator.Length > tokens.Count - start)
                 generator.Clear();
             int[] unseen = [.. tokens[(start + generator.Length)..]];
-            int next = sampler.Next(generator.Feed(unseen));
-            if (!options.IgnoreEos && model.Config.EosTokenIds.Contains(next))
+            int next = sampler.Next(generator.Feed(unseen), CollectionsMarshal.AsSpan(tokens));
+            if (!options.IgnoreEos && eos.Contains(next))
                 yield break;
             int[] experts = new int[generator.MoeLayers];
             generator.CountExperts(experts);

@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Tensors;
 
@@ -9,6 +10,13 @@ public abstract class Router
 {
     /// <param name="x">[T, D] the normalised hidden states that also enter the experts.</param>
     public abstract Routing Route(Tape g, Tensor x, in RouterContext context);
+
+    /// <summary>The chosen probabilities as combine weights: as they are, or divided by their sum.</summary>
+    protected static Tensor Weights(Tape g, Tensor probs, Tensor selected, bool renormalize)
+    {
+        Tensor weights = g.Mul(probs, selected);                            // [T, E]
+        return renormalize ? g.ScaleRows(weights, g.Unary<Reciprocal>(g.RowSum(weights))) : weights;
+    }
 }
 
 /// <summary>A router's settings; knows how to build it, so a new router is one new file.</summary>

@@ -33,10 +33,7 @@ public sealed class TopKRouter(TopKRouterConfig config, Tensor gate) : Router
         Tensor selected = g.New(probs.Shape);                               // [T, E]
         g.Backend.SelectTopK(probs, config.TopK, selected);
         g.PublishConstant(selected);
-
-        Tensor weights = g.Mul(probs, selected);                            // [T, E]
-        if (config.Renormalize)
-            weights = g.ScaleRows(weights, g.Unary<Reciprocal>(g.RowSum(weights)));
+        Tensor weights = Weights(g, probs, selected, config.Renormalize);   // [T, E]
         return Routing.Plan(g, logits, probs, selected, weights, config.TopK);
     }
 }

@@ -12,7 +12,8 @@ namespace MoeFromScratch.Model.Moe.Routers;
 /// </summary>
 /// <param name="TopP">p; at 1 or above every expert runs.</param>
 /// <param name="MaxExpertsPerToken">At most so many; 0 for no limit.</param>
-public sealed record TopPRouterConfig(float TopP, int MaxExpertsPerToken = 0) : RouterConfig
+/// <param name="Renormalize">Divide the kept probabilities by their sum: not the paper's rule, but what a top-k model wants when it is run with Top-P.</param>
+public sealed record TopPRouterConfig(float TopP, int MaxExpertsPerToken = 0, bool Renormalize = false) : RouterConfig
 {
     /// <exception cref="ArgumentException">p is negative or not a number, or the limit is negative.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
@@ -34,8 +35,7 @@ public sealed class TopPRouter(TopPRouterConfig config, Tensor gate) : Router
         Tensor selected = g.New(probs.Shape);                               // [T, E]
         g.Backend.SelectTopP(probs, new TopPRule(config.TopP, Strict: true, config.MaxExpertsPerToken), selected);
         g.PublishConstant(selected);
-
-        Tensor weights = g.Mul(probs, selected);                            // [T, E]
+        Tensor weights = Weights(g, probs, selected, config.Renormalize);   // [T, E]
         return Routing.Plan(g, logits, probs, selected, weights, config.MaxExperts(logits.Cols));
     }
 }

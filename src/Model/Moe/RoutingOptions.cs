@@ -1,0 +1,49 @@
+using MoeFromScratch.Model.Moe.Routers;
+
+namespace MoeFromScratch.Model.Moe;
+
+/// <summary>
+/// Another routing for one run: how many experts a token gets, without touching the checkpoint. Each list has one value for
+/// all mixture layers or one per mixture layer; empty leaves that choice as it is. The rule for the weights stays the
+/// checkpoint's own: what it renormalises is renormalised over the new choice.
+/// </summary>
+/// <param name="TopP">Top-P's threshold.</param>
+/// <param name="TopK">A fixed number of experts.</param>
+/// <param name="MaxExperts">A limit to Top-P.</param>
+public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int> TopK, IReadOnlyList<int> MaxExperts)
+{
+    /// <summary>The model with these routers.</summary>
+    /// <exception cref="ArgumentException">Both top-p and top-k, a limit without top-p, values out of range, or not one per layer.</exception>
+    public ModelConfig Apply(ModelConfig model)
+    {
+        if (TopP.Count > 0 && TopK.Count > 0)
+            throw new ArgumentException("a router goes by top-p or by top-k, not by both");
+        int layers = model.Layers.Count(static l => l is MoeConfig), at = 0;
+        return TopP.Count + TopK.Count + MaxExperts.Count == 0 ? model : model with
+        {
+            Layers = [.. model.Layers.Select(layer => layer is MoeConfig moe ? moe with { Router = Router(moe, at++, layers) } : layer)],
+        };
+    }
+
+    private RouterConfig Router(MoeConfig moe, int layer, int layers)
+    {
+        (bool renormalize, float? oldTopP, int oldLimit) = moe.Router switch
+        {
+            TopKRouterConfig k => (k.Renormalize, null, 0),
+            TopPRouterConfig p => (p.Renormalize, (float?)p.TopP, p.MaxExpertsPerToken),
+            _ => throw new ArgumentException($"the choice of a {moe.Router.GetType().Name} cannot be changed"),
+        };
+        if (At(TopK, layer, layers, "top-k") is { } topK)
+            return MaxExperts.Count == 0 ? new TopKRouterConfig(topK, renormalize) : throw new ArgumentException("a limit of experts goes with top-p");
+        float topP = At(TopP, layer, layers, "top-p") ?? oldTopP ?? throw new ArgumentException("a limit of experts goes with top-p; this model's routers go by top-k");
+        return new TopPRouterConfig(topP, At(MaxExperts, layer, layers, "max-experts") ?? oldLimit, renormalize);
+    }
+
+    private static T? At<T>(IReadOnlyList<T> values, int layer, int layers, string what) where T : struct => values.Count switch
+    {
+        0 => null,
+        1 => values[0],
+        var count when count == layers => values[layer],
+        var count => throw new ArgumentException($"{what} takes one value, or one for each of the {layers} mixture layers, not {count}"),
+    };
+}
