@@ -47,7 +47,7 @@ public sealed class GenerateTests
     [Fact]
     public void SamplingAndRoutingOptionsReachTheModel()
     {
-        string[] args = ["generate", "-m", Golden.Folder("dynamic-moe"), "--prompt-ids", "3,17,5", "--max-new-tokens", "8", "--ignore-eos", "--json"];
+        string[] args = ["generate", "-m", Golden.Folder("dynamic-moe"), "--prompt-ids", "49,54,25,93,5", "--max-new-tokens", "16", "--ignore-eos", "--json"];
         string greedy = Ids(["--greedy"]);
         Assert.Equal(greedy, Ids(["--top-k", "1"]));
         Assert.Equal(greedy, Ids(["--top-p", "0.000001", "--seed", "9"]));
