@@ -4,7 +4,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
-using MoeFromScratch.Model.Tokenizer;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -71,32 +71,38 @@ internal static class GenerateVerb
         return model.Tokenizer.Encode(s.Prompt ?? Console.In.ReadToEnd());
     }
 
-    /// <summary>The model's tokenizer; null where there is none, or none we can read and token ids were given.</summary>
-    private static CharTokenizer? Tokenizer(Settings s, LanguageModel model)
+    /// <summary>For the text after the prompt; null where there is no tokenizer, or none we can read and token ids were given.</summary>
+    private static StreamingDecoder? Decoder(Settings s, LanguageModel model, int[] prompt)
     {
         try
         {
-            return model.Tokenizer;
+            if (model.Tokenizer is null)
+                return null;
         }
         catch (CheckpointException) when (s.PromptIds is not null)
         {
             return null;
         }
+        StreamingDecoder decoder = new(model.Tokenizer);
+        foreach (int id in prompt)
+            decoder.Append(id);
+        return decoder;
     }
 
     private static int PrintText(Settings s, LanguageModel model, int[] prompt)
     {
         ExpertView? view = s.ShowExperts ? new ExpertView(model.Config) : null;
+        StreamingDecoder? decoder = Decoder(s, model, prompt);
         Console.Write(s.PromptIds is null ? s.Prompt : null);
         foreach (GeneratedToken token in TextGeneration.Generate(model, prompt, s.Options))
         {
-            string text = Tokenizer(s, model)?.Decode([token.Id]) ?? $"{token.Id} ";
+            string text = decoder?.Append(token.Id) ?? $"{token.Id} ";
             if (view is null)
                 Console.Write(text);
             else
                 view.Write(text, token);
         }
-        Console.WriteLine();
+        Console.WriteLine(decoder?.End());
         view?.WriteSummary();
         return Program.Success;
     }
@@ -107,11 +113,12 @@ internal static class GenerateVerb
         List<GeneratedToken> tokens = [.. TextGeneration.Generate(model, prompt, s.Options)];
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         int[] ids = [.. tokens.Select(static t => t.Id)];
+        StreamingDecoder? decoder = Decoder(s, model, prompt);
         Common.PrintJson(new JsonObject
         {
             ["prompt_ids"] = new JsonArray([.. prompt.Select(static id => (JsonNode)id)]),
             ["ids"] = new JsonArray([.. ids.Select(static id => (JsonNode)id)]),
-            ["text"] = Tokenizer(s, model)?.Decode(ids),
+            ["text"] = decoder is null ? null : string.Concat(ids.Select(decoder.Append)) + decoder.End(),
             ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
             ["tokens_per_second"] = Math.Round(ids.Length / seconds, 1),
         });
