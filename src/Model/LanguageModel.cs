@@ -4,7 +4,7 @@ using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Moe;
-using MoeFromScratch.Model.Tokenizer;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -19,7 +19,7 @@ public sealed class LanguageModel : IDisposable
     private readonly TensorFiles? _files;
     private readonly string _configText;
     private readonly string? _tokenizerFile;
-    private CharTokenizer? _tokenizer;
+    private Tokenizer? _tokenizer;
 
     private LanguageModel(Family family, string configText, ModelConfig config, WeightStore weights, TensorFiles? files, string? tokenizerFile)
     {
@@ -38,7 +38,7 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Null where the checkpoint has none. Read when first asked for, since token ids do without.</summary>
     /// <exception cref="CheckpointException">A tokenizer of a kind that is not supported.</exception>
-    public CharTokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : LoadTokenizer(_tokenizerFile);
+    public Tokenizer? Tokenizer => _tokenizer ??= _tokenizerFile is null ? null : LoadTokenizer(_tokenizerFile);
 
     /// <summary>Reads a checkpoint folder.</summary>
     /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>
@@ -54,7 +54,7 @@ public sealed class LanguageModel : IDisposable
         ModelConfig config = family.Read(json);
         config = routing?.Apply(config) ?? config;
         GenerationDefaults generation = GenerationDefaults.Read(folder);
-        string tokenizerFile = Path.Combine(folder, CharTokenizer.FileName);
+        string tokenizerFile = Path.Combine(folder, Tokenizer.FileName);
 
         TensorFiles files = TensorFiles.Open(folder);
         CheckpointWeights source = new(files, family);
@@ -81,7 +81,7 @@ public sealed class LanguageModel : IDisposable
     }
 
     /// <summary>A new trainable model with drawn parameters.</summary>
-    public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, ulong seed, CharTokenizer? tokenizer = null) =>
+    public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, ulong seed, Tokenizer? tokenizer = null) =>
         new(family, family.Write(config).ToJsonString(Indented), config, new WeightStore(backend, new RandomWeights(seed), trainable: true), null, null)
         {
             _tokenizer = tokenizer,
@@ -96,9 +96,9 @@ public sealed class LanguageModel : IDisposable
         Directory.CreateDirectory(folder);
         WriteText(Path.Combine(folder, ConfigFile), _configText);
         if (_tokenizerFile is not null)
-            WriteText(Path.Combine(folder, CharTokenizer.FileName), File.ReadAllText(_tokenizerFile));
+            WriteText(Path.Combine(folder, Tokenizer.FileName), File.ReadAllText(_tokenizerFile));
         else if (_tokenizer is not null)
-            WriteText(Path.Combine(folder, CharTokenizer.FileName), _tokenizer.ToJson());
+            WriteText(Path.Combine(folder, Tokenizer.FileName), _tokenizer.ToJson());
         List<(string, Tensor)> tensors = [.. Buffers()];
         foreach (Tensor p in Weights.All)
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
@@ -117,12 +117,12 @@ public sealed class LanguageModel : IDisposable
         ? files.Names.Where(Family.Ignores).Select(name => (name, files.Get(name)))
         : Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)));
 
-    private CharTokenizer LoadTokenizer(string file)
+    private Tokenizer LoadTokenizer(string file)
     {
-        CharTokenizer tokenizer = CharTokenizer.Load(file);
+        Tokenizer tokenizer = Tokenizer.Load(file);
         return tokenizer.VocabSize <= Config.VocabSize
             ? tokenizer
-            : throw new CheckpointException(file, $"has {tokenizer.VocabSize} characters, the model's vocabulary {Config.VocabSize}");
+            : throw new CheckpointException(file, $"has {tokenizer.VocabSize} tokens, the model's vocabulary {Config.VocabSize}");
     }
 
     private static Tensor Host(float[] values)

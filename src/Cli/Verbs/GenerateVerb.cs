@@ -6,7 +6,6 @@ using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Moe;
-using MoeFromScratch.Model.Tokenizer;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -15,7 +14,7 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe generate</c>: text from a prompt.</summary>
 internal static class GenerateVerb
 {
-    private sealed record Settings(string? Prompt, string? PromptIds, GenerateOptions Options, IReadOnlyList<string> Stop, bool ShowExperts, bool Json);
+    private sealed record Settings(string? Prompt, string? PromptIds, GenerateOptions Options, bool ShowExperts, bool Json);
 
     public static Command Command()
     {
@@ -73,8 +72,15 @@ internal static class GenerateVerb
             if (newTokens < 0)
                 throw new ArgumentException($"--max-new-tokens must be at least 0, not {newTokens}");
             Settings settings = new(r.GetValue(prompt), r.GetValue(ids),
-                new GenerateOptions { MaxNewTokens = newTokens, Sampler = sampler, IgnoreEos = r.GetValue(ignoreEos), NoCache = r.GetValue(noCache) },
-                r.GetValue(stop)!, r.GetValue(showExperts), r.GetValue(json));
+                new GenerateOptions
+                {
+                    MaxNewTokens = newTokens,
+                    Sampler = sampler,
+                    Stop = r.GetValue(stop)!,
+                    IgnoreEos = r.GetValue(ignoreEos),
+                    NoCache = r.GetValue(noCache),
+                },
+                r.GetValue(showExperts), r.GetValue(json));
             int[] promptIds = PromptIds(settings, loaded, r.GetValue(model)!);
             return settings.Json ? PrintJson(settings, loaded, promptIds) : PrintText(settings, loaded, promptIds);
         });
@@ -97,25 +103,15 @@ internal static class GenerateVerb
         return model.Tokenizer.Encode(s.Prompt ?? Console.In.ReadToEnd());
     }
 
-    /// <summary>The model's tokenizer; null where there is none, or none we can read and token ids were given.</summary>
-    private static CharTokenizer? Tokenizer(Settings s, LanguageModel model)
-    {
-        try
-        {
-            return model.Tokenizer;
-        }
-        catch (CheckpointException) when (s.PromptIds is not null)
-        {
-            return null;
-        }
-    }
-
     private static int PrintText(Settings s, LanguageModel model, int[] prompt)
     {
         ExpertView? view = s.ShowExperts ? new ExpertView(model.Config) : null;
-        Console.Write(s.PromptIds is null ? s.Prompt : null);
+        bool echo = s.PromptIds is null;
         foreach ((string text, GeneratedToken? token) in Pieces(s, model, prompt))
         {
+            if (echo)   // only once the first token is there: a refused prompt prints nothing
+                Console.Write(s.Prompt);
+            echo = false;
             if (view is null)
                 Console.Write(text);
             else
@@ -129,31 +125,35 @@ internal static class GenerateVerb
     private static int PrintJson(Settings s, LanguageModel model, int[] prompt)
     {
         long start = Stopwatch.GetTimestamp();
-        List<(string Text, GeneratedToken? Token)> pieces = [.. Pieces(s, model, prompt)];
+        List<TextPiece> pieces = [.. Pieces(s, model, prompt)];
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         List<GeneratedToken> tokens = [.. pieces.Where(static p => p.Token is not null).Select(static p => p.Token!.Value)];
         Common.PrintJson(new JsonObject
         {
             ["prompt_ids"] = new JsonArray([.. prompt.Select(static id => (JsonNode)id)]),
             ["ids"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.Id)]),
-            ["text"] = Tokenizer(s, model) is null ? null : string.Concat(pieces.Select(static p => p.Text)),
+            ["text"] = HasTokenizer(s, model) ? string.Concat(pieces.Select(static p => p.Text)) : null,
             ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
             ["tokens_per_second"] = Math.Round(tokens.Count / seconds, 1),
         });
         return Program.Success;
     }
 
-    /// <summary>The text as it may be shown, with the token that brought each piece; the last piece is what was held back for a stop string.</summary>
-    private static IEnumerable<(string Text, GeneratedToken? Token)> Pieces(Settings s, LanguageModel model, int[] prompt)
+    /// <summary>Text piece by piece, or ids where there is no tokenizer.</summary>
+    private static IEnumerable<TextPiece> Pieces(Settings s, LanguageModel model, int[] prompt) => HasTokenizer(s, model)
+        ? TextGeneration.Stream(model, prompt, s.Options)
+        : TextGeneration.Generate(model, prompt, s.Options).Select(static t => new TextPiece($"{t.Id} ", t));
+
+    /// <summary>False where there is no tokenizer, or none we can read and token ids were given.</summary>
+    private static bool HasTokenizer(Settings s, LanguageModel model)
     {
-        CharTokenizer? tokenizer = Tokenizer(s, model);
-        StopStrings stop = new(s.Stop);
-        foreach (GeneratedToken token in TextGeneration.Generate(model, prompt, s.Options))
+        try
         {
-            yield return (stop.Push(tokenizer?.Decode([token.Id]) ?? $"{token.Id} "), token);
-            if (stop.Stopped)
-                yield break;
+            return model.Tokenizer is not null;
         }
-        yield return (stop.Flush(), null);
+        catch (CheckpointException) when (s.PromptIds is not null)
+        {
+            return false;
+        }
     }
 }

@@ -4,7 +4,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Families;
-using MoeFromScratch.Model.Tokenizer;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -59,7 +59,7 @@ internal static class TrainVerb
             throw new ArgumentException($"{s.Out} already holds a checkpoint; choose another folder or add --overwrite");
         Directory.CreateDirectory(s.Out);
         string text = ReadText(s.Data);
-        CharTokenizer tokenizer = CharTokenizer.Train(text);
+        Tokenizer tokenizer = Tokenizer.TrainCharacters(text);
         TrainOptions options = Options(s);
         TokenData data = new(tokenizer.Encode(text), options.Context);
 

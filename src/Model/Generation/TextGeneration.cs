@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using MoeFromScratch.Model.Tokenizers;
 
 namespace MoeFromScratch.Model.Generation;
 
@@ -7,6 +9,9 @@ public sealed record GenerateOptions
 {
     public int MaxNewTokens { get; init; } = 200;
     public SamplerOptions Sampler { get; init; } = new();
+
+    /// <summary>Texts that end the generation; they are not part of it.</summary>
+    public IReadOnlyList<string> Stop { get; init; } = [];
 
     /// <summary>Go on after an end-of-sequence token.</summary>
     public bool IgnoreEos { get; init; }
@@ -23,9 +28,44 @@ public readonly record struct GeneratedToken(int Id, IReadOnlyList<int> Experts)
     public double ExpertsPerToken => Experts.Count == 0 ? 0 : Experts.Average();
 }
 
+/// <summary>Text that may be shown, and the token that brought it; the last piece of a text may have no token.</summary>
+public readonly record struct TextPiece(string Text, GeneratedToken? Token);
+
 /// <summary>Continues prompts.</summary>
 public static class TextGeneration
 {
+    /// <summary>Continues a text, piece by piece, off the caller's thread. One stream at a time for a backend.</summary>
+    /// <exception cref="ArgumentException">The model has no tokenizer, or see <see cref="Generate"/>.</exception>
+    public static async IAsyncEnumerable<string> StreamAsync(this LanguageModel model, string prompt, GenerateOptions? options = null,
+        [EnumeratorCancellation] CancellationToken stop = default)
+    {
+        Tokenizer tokenizer = model.Tokenizer ?? throw new ArgumentException("the model has no tokenizer");
+        using IEnumerator<TextPiece> pieces = Stream(model, tokenizer.Encode(prompt), options ?? new GenerateOptions()).GetEnumerator();
+        while (await Task.Run(pieces.MoveNext, stop).ConfigureAwait(false))
+            yield return pieces.Current.Text;
+    }
+
+    /// <summary>New text as it may be shown: whole characters, and nothing of a stop string.</summary>
+    /// <exception cref="ArgumentException">The model has no tokenizer, or see <see cref="Generate"/>.</exception>
+    public static IEnumerable<TextPiece> Stream(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options)
+    {
+        StreamingDecoder decoder = new(model.Tokenizer ?? throw new ArgumentException("the model has no tokenizer"));
+        foreach (int id in prompt)
+            decoder.Append(id);   // the text goes on where the prompt ends
+        return Cut(Generate(model, prompt, options), decoder, new StopStrings(options.Stop));
+    }
+
+    private static IEnumerable<TextPiece> Cut(IEnumerable<GeneratedToken> tokens, StreamingDecoder decoder, StopStrings stop)
+    {
+        foreach (GeneratedToken token in tokens)
+        {
+            yield return new TextPiece(stop.Push(decoder.Append(token.Id)), token);
+            if (stop.Stopped)
+                yield break;
+        }
+        yield return new TextPiece(stop.Push(decoder.End()) + stop.Flush(), null);
+    }
+
     /// <summary>
     /// New tokens one by one, as they are made. A text that outgrows the model's context goes on from the last half of it.
     /// </summary>
@@ -52,7 +92,7 @@ public static class TextGeneration
         {
             if (tokens.Count - start > capacity)
                 start = tokens.Count - Math.Max(capacity / 2, 1);
-            if (options.NoCache || generator.Length > tokens.Count - start)
+            if (options.NoCache || generator.Length >= tokens.Count - start)
                 generator.Clear();
             int[] unseen = [.. tokens[(start + generator.Length)..]];
             int next = sampler.Next(generator.Feed(unseen), CollectionsMarshal.AsSpan(tokens));

@@ -130,8 +130,8 @@ public sealed class HostileWeightsTests : IDisposable
     public void ATokenizerLargerThanTheVocabularyIsRefused()
     {
         string text = string.Concat(Enumerable.Range(0, 97).Select(static i => (char)('!' + i + (i > 93 ? 100 : 0))));
-        File.WriteAllText(_folder["tokenizer.json"], Model.Tokenizer.CharTokenizer.Train(text).ToJson());
-        CheckpointException refusal = TemporaryFolder.AssertRefused("97 characters", AskForTokenizer);
+        File.WriteAllText(_folder["tokenizer.json"], Model.Tokenizers.Tokenizer.TrainCharacters(text).ToJson());
+        CheckpointException refusal = TemporaryFolder.AssertRefused("97 tokens", AskForTokenizer);
         Assert.Contains("tokenizer.json", refusal.Message, StringComparison.Ordinal);
         File.WriteAllText(_folder["tokenizer.json"], "{}");
         TemporaryFolder.AssertRefused("tokenizer.json", AskForTokenizer);

@@ -1,5 +1,5 @@
 using MoeFromScratch.Autograd.Optim;
-using MoeFromScratch.Model.Tokenizer;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -22,7 +22,7 @@ public static class Texts
     /// <summary>A model with the text's vocabulary.</summary>
     public static LanguageModel Model(IBackend backend, string family)
     {
-        CharTokenizer tokenizer = CharTokenizer.Train(Repetitive);
+        Tokenizer tokenizer = Tokenizer.TrainCharacters(Repetitive);
         ModelConfig config = Tiny.Config(family) with { VocabSize = tokenizer.VocabSize, InitStd = 0.1f };
         return LanguageModel.Create(backend, Tiny.Family(family), config, seed: 2, tokenizer);
     }

@@ -1,0 +1,77 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace MoeFromScratch.Model.Tokenizers;
+
+/// <summary>The texts of new tokenizer.json files, as Hugging Face's tokenizers reads them.</summary>
+internal static class TokenizerJson
+{
+    private static readonly JsonSerializerOptions Layout = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>One token per character.</summary>
+    public static string Characters(IEnumerable<Rune> characters) =>
+        Write([], null, new JsonObject { ["type"] = "Fuse" }, characters.Select(static c => c.ToString()), []);
+
+    /// <summary>BPE on bytes; the special tokens' ids come after the vocabulary's.</summary>
+    /// <param name="pattern">What a word is; null for GPT-2's.</param>
+    public static string Bytes(IReadOnlyList<string> vocab, IEnumerable<(string Left, string Right)> merges, IReadOnlyList<string> special, string? pattern)
+    {
+        JsonNode preTokenizer = pattern is null ? Level(cuts: true) : new JsonObject
+        {
+            ["type"] = "Sequence",
+            ["pretokenizers"] = new JsonArray(
+                new JsonObject
+                {
+                    ["type"] = "Split",
+                    ["pattern"] = new JsonObject { ["Regex"] = pattern },
+                    ["behavior"] = "Isolated",
+                    ["invert"] = false,
+                },
+                Level(cuts: false)),
+        };
+        JsonArray added = [.. special.Index().Select(JsonNode (token) => new JsonObject
+        {
+            ["id"] = vocab.Count + token.Index,
+            ["content"] = token.Item,
+            ["single_word"] = false,
+            ["lstrip"] = false,
+            ["rstrip"] = false,
+            ["normalized"] = false,
+            ["special"] = true,
+        })];
+        return Write(added, preTokenizer, Level(cuts: true), vocab, merges);
+    }
+
+    private static JsonObject Level(bool cuts) => new()
+    {
+        ["type"] = "ByteLevel",
+        ["add_prefix_space"] = false,
+        ["trim_offsets"] = true,
+        ["use_regex"] = cuts,
+    };
+
+    private static string Write(JsonArray added, JsonNode? preTokenizer, JsonNode decoder, IEnumerable<string> tokens, IEnumerable<(string Left, string Right)> merges)
+    {
+        JsonObject vocab = [];
+        foreach ((int id, string token) in tokens.Index())
+            vocab[token] = id;
+        return new JsonObject
+        {
+            ["version"] = "1.0",
+            ["added_tokens"] = added,
+            ["normalizer"] = null,
+            ["pre_tokenizer"] = preTokenizer,
+            ["post_processor"] = null,
+            ["decoder"] = decoder,
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["unk_token"] = null,
+                ["vocab"] = vocab,
+                ["merges"] = new JsonArray([.. merges.Select(JsonNode (m) => $"{m.Left} {m.Right}")]),
+            },
+        }.ToJsonString(Layout);
+    }
+}
