@@ -40,7 +40,7 @@ internal abstract class Decoder(TokenSink next)
                 return [next => new ReplaceDecoder(replace, next)];
             case "Strip":
                 string content = json.Text("content");
-                int start = json.GetProperty("start").Id(), stop = json.GetProperty("stop").Id();
+                int start = json.GetProperty("start").GetUInt16(), stop = json.GetProperty("stop").GetUInt16();
                 if (content.Length != 1)
                     throw new InvalidDataException($"a Strip of '{content}' is not supported");
                 return [next => new StripDecoder(content[0], start, stop, next)];

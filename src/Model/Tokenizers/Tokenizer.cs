@@ -13,6 +13,8 @@ public sealed class Tokenizer
     public const string FileName = "tokenizer.json";
 
     private const int MaxBytes = 64 << 20;
+    private static readonly UTF8Encoding Utf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
     private readonly string _json;
     private readonly AddedTokens _raw, _normalized;
     private readonly Func<string, string> _normalize;
@@ -51,7 +53,14 @@ public sealed class Tokenizer
             throw new CheckpointException(path, "there is no such file");
         if (file.Length > MaxBytes)
             throw new CheckpointException(path, "is too large for a tokenizer");
-        return Parse(File.ReadAllText(path), path);
+        try
+        {
+            return Parse(File.ReadAllText(path, Utf8), path);
+        }
+        catch (DecoderFallbackException e)
+        {
+            throw new CheckpointException(path, "is not a tokenizer: its bytes are not UTF-8", inner: e);
+        }
     }
 
     /// <summary>A tokenizer from the text of a tokenizer.json.</summary>
@@ -85,7 +94,7 @@ public sealed class Tokenizer
     public string ToJson() => _json;
 
     /// <summary>Writes a tokenizer.json.</summary>
-    public void Save(string path) => File.WriteAllText(path, _json, new UTF8Encoding(false));
+    public void Save(string path) => File.WriteAllText(path, _json, Utf8);
 
     /// <summary>The ids of a text; lone surrogates count as U+FFFD.</summary>
     /// <param name="text">Any text; added tokens in it become their ids.</param>
@@ -106,7 +115,7 @@ public sealed class Tokenizer
         return [.. ids];
     }
 
-    /// <summary>The text of some ids, added tokens included; bytes that are no character become U+FFFD.</summary>
+    /// <summary>The text of some ids, added and special tokens included; bytes that are no character become U+FFFD.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
     public string Decode(ReadOnlySpan<int> ids)
     {

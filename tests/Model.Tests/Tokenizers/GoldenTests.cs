@@ -102,6 +102,17 @@ public sealed class GoldenTests
         Assert.Equal(parts, tokenizer.Encode(text).Select(id => tokenizer.Decode([id])));
     }
 
+    /// <summary>nanoGPT's count of GPT-2 tokens in its training and validation parts of this text: 301,966 and 36,059.</summary>
+    [SkippableFact]
+    public void ALongTextHasTheKnownNumberOfTokens()
+    {
+        Tokenizer tokenizer = Vocabularies.Load(Vocabularies.Gpt2);
+        string text = Vocabularies.TinyShakespeare;
+        int cut = (int)(text.Length * 0.9);
+        Assert.Equal(301_966, tokenizer.Encode(text[..cut]).Length);
+        Assert.Equal(36_059, tokenizer.Encode(text[cut..]).Length);
+    }
+
     /// <summary>In phi-3 the white space after a role belongs to the role, and the text after it begins anew.</summary>
     [SkippableFact]
     public void RolesTakeTheSpaceAfterThem()

@@ -72,6 +72,13 @@ public sealed class HostileTokenizerTests : IDisposable
     [Fact]
     public void MissingFilesAreRefused() => TemporaryFolder.AssertRefused("no such file", () => Tokenizer.Load(_folder["none.json"]));
 
+    [Fact]
+    public void BytesOtherThanUtf8AreRefused()
+    {
+        File.WriteAllBytes(_folder["tokenizer.json"], [.. "{\"model\":{\"type\":\"BPE\",\"vocab\":{\""u8, 0xFF, .. "\":0},\"merges\":[]}}"u8]);
+        TemporaryFolder.AssertRefused("not UTF-8", () => Tokenizer.Load(_folder["tokenizer.json"]));
+    }
+
     /// <summary>A sound file with a value somewhere replaced, removed or copied elsewhere, or a few characters changed.</summary>
     [Fact]
     public void DamagedFilesLoadOrAreRefused()

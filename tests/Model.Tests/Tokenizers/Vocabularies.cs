@@ -30,6 +30,9 @@ internal static class Vocabularies
         return (texts, ids);
     }
 
+    /// <summary>After <see cref="Load"/>, which skips the test where the folder is absent.</summary>
+    public static string TinyShakespeare => File.ReadAllText(Path.Combine(Data!, "tinyshakespeare", "input.txt"));
+
     private static string PathOf(string name) => Path.Combine(Data!, "tokenizers", name);
 
     private static Tokenizer MakeGpt2()
