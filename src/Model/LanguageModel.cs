@@ -48,7 +48,7 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Load(string folder, IBackend backend, bool trainable = false, RoutingOptions? routing = null)
     {
         if (!Directory.Exists(folder))
-            throw new CheckpointException(folder, "there is no such folder");
+            throw new CheckpointException($"'{folder}'", File.Exists(folder) ? "a checkpoint is a folder, this is a file" : "there is no such folder");
         ConfigJson json = ConfigJson.Read(Path.Combine(folder, ConfigFile));
         Family family = Family.Recognise(json);
         ModelConfig config = family.Read(json);

@@ -26,6 +26,21 @@ public sealed class GenerateTests
         }
     }
 
+    /// <summary>With a context of one token, the model sees its last token only; with the cache or without it, that is the same.</summary>
+    [Fact]
+    public void ATextOutgrowsTheSmallestContext()
+    {
+        using Folder folder = new();
+        foreach (string file in Directory.EnumerateFiles(Golden.Folder("mixtral")))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        string config = File.ReadAllText(folder["config.json"]);
+        folder.Write("config.json", config.Replace("\"max_position_embeddings\": 256", "\"max_position_embeddings\": 1", StringComparison.Ordinal));
+        string[] args = ["generate", "-m", folder.Path, "--prompt-ids", "3", "--greedy", "--max-new-tokens", "5", "--ignore-eos", "--json"];
+        int[] ids = Tool.Run(args).Json["ids"].Deserialize<int[]>()!;
+        Assert.Equal(5, ids.Length);
+        Assert.Equal(ids, Tool.Run([.. args, "--no-cache"]).Json["ids"].Deserialize<int[]>());
+    }
+
     [Fact]
     public void AMixtralTokenUsesItsTwoExperts()
     {
@@ -101,6 +116,10 @@ public sealed class GenerateTests
         Tool.Run("generate", "hello", "-m", "/no/such/folder").RequireError("/no/such/folder", "no such folder");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json", "--prompt-ids");
         Tool.Run("generate", "hello", "-m", Golden.Folder("olmoe")).RequireError("OlmoeForCausalLM", "MixtralForCausalLM");
+        Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3").RequireError("not both");
+        Tool.Run("generate", "-x", "-m", Golden.Folder("mixtral")).RequireError("'-x'");
+        Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--", "--x").RequireError("tokenizer.json");
+        Tool.Run("generate", "@file", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json");
         Tool.Run("generat").RequireError("generat");
     }
 }

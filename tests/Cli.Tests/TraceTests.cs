@@ -57,6 +57,29 @@ public sealed class TraceTests
         Assert.InRange(a.Get("aux_loss").Floats[0] - b.Get("aux_loss").Floats[0], -2e-5f, 2e-5f);
     }
 
+    [Fact]
+    public void RefusesToReplaceAFileOfTheModel()
+    {
+        using Folder folder = new();
+        foreach (string file in Directory.EnumerateFiles(Golden.Folder("mixtral")))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        byte[] before = File.ReadAllBytes(folder["model.safetensors"]);
+        string ids = folder.Write("ids.json", "[[1, 2]]");
+        Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", folder["model.safetensors"]).RequireError("is a file of the checkpoint");
+        Assert.Equal(before, File.ReadAllBytes(folder["model.safetensors"]));
+    }
+
+    [Fact]
+    public void RefusesToLearnFromNothing()
+    {
+        using Folder folder = new();
+        string ids = folder.Write("ids.json", "[[1]]");
+        Assert.Equal(0, Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"]).ExitCode);
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"], "--grads").RequireError("no next token");
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["u"], "--compare", "abacus").RequireError("abacus");
+        Assert.False(File.Exists(folder["u"]));
+    }
+
     [Theory]
     [InlineData("[[1, 2], [3]]", "equal length")]
     [InlineData("[[1, 96]]", "96")]

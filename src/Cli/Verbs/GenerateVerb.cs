@@ -21,8 +21,8 @@ internal static class GenerateVerb
         Argument<string?> prompt = new("PROMPT") { Description = "The text to continue; standard input when it is not given.", Arity = ArgumentArity.ZeroOrOne };
         prompt.Validators.Add(static r =>
         {
-            if (r.Tokens is [{ Value: var text }] && text.StartsWith("--", StringComparison.Ordinal))
-                r.AddError($"There is no option '{text}'; a prompt that begins like one can come from standard input");
+            if (r.Tokens is [{ Value: ['-', not ' ', ..] text }] && !text.Any(char.IsWhiteSpace) && !Environment.GetCommandLineArgs().Contains("--"))
+                r.AddError($"There is no option '{text}'; write -- before a prompt that looks like one");
         });
         Option<string> model = new("--model", "-m") { Description = "Checkpoint folder.", Required = true, HelpName = "CHECKPOINT" };
         Option<string?> ids = new("--prompt-ids") { Description = "The prompt as token ids, like 3,17,5: works without a tokenizer.", HelpName = "IDS" };
@@ -81,7 +81,10 @@ internal static class GenerateVerb
                     NoCache = r.GetValue(noCache),
                 },
                 r.GetValue(showExperts), r.GetValue(json));
+            _ = new StopStrings(settings.Options.Stop);   // refused now, whether there is a tokenizer or not
             int[] promptIds = PromptIds(settings, loaded, r.GetValue(model)!);
+            if (settings.Options.Stop.Count > 0 && !HasTokenizer(settings, loaded))
+                throw new ArgumentException("--stop needs a tokenizer");
             return settings.Json ? PrintJson(settings, loaded, promptIds) : PrintText(settings, loaded, promptIds);
         });
         return command;
@@ -94,6 +97,8 @@ internal static class GenerateVerb
 
     private static int[] PromptIds(Settings s, LanguageModel model, string folder)
     {
+        if (s.PromptIds is not null && s.Prompt is not null)
+            throw new ArgumentException("give the prompt as text or as --prompt-ids, not both");
         if (s.PromptIds is not null)
             return [.. s.PromptIds.Split(',').Select(static part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
                 ? id

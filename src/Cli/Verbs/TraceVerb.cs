@@ -52,14 +52,28 @@ internal static class TraceVerb
                     WeightDecay = NotNegative(r.GetValue(decay), "--weight-decay"),
                 },
                 NotNegative(r.GetValue(clip), "--clip-norm"));
+            string path = r.GetValue(output)!;
+            RequireOutside(settings.Checkpoint, path);
+            if (r.GetValue(compare) is { } second)
+                Common.Backend(second, threads: 1).Dispose();   // refused now rather than after the first pass
             Trace trace = Run(settings, r.GetValue(device)!, r.GetValue(threads));
-            SafetensorsWriter.Write(r.GetValue(output)!, trace.Tensors);
-            Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {r.GetValue(output)}");
+            using (FileStream file = new(path, FileMode.Create, FileAccess.Write))
+                SafetensorsWriter.Write(file, trace.Tensors);
+            Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {path}");
             if (r.GetValue(compare) is { } other)
                 Print(TraceComparison.Of(trace, Run(settings, other, r.GetValue(threads))), r.GetValue(json));
             return Program.Success;
         });
         return command;
+    }
+
+    /// <summary>A trace must not take the place of a file of the model it traces.</summary>
+    private static void RequireOutside(string checkpoint, string output)
+    {
+        if (output.Length == 0)
+            throw new ArgumentException("--out needs a file");
+        if (File.Exists(output) && Path.GetDirectoryName(Path.GetFullPath(output)) == Path.TrimEndingDirectorySeparator(Path.GetFullPath(checkpoint)))
+            throw new ArgumentException($"--out {output} is a file of the checkpoint");
     }
 
     private static Trace Run(Settings s, string device, int threads)

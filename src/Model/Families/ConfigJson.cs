@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -14,6 +15,7 @@ public sealed class ConfigJson
     public const int MaxDimension = 1 << 22, MaxLayers = 4096, MaxExperts = 1 << 16;
 
     private const int MaxBytes = 16 << 20;
+    private static readonly UTF8Encoding StrictUtf8 = new(false, throwOnInvalidBytes: true);
     private readonly JsonElement _root;
 
     private ConfigJson(string path, string text, JsonElement root) => (Path, Text, _root) = (path, text, root);
@@ -32,7 +34,15 @@ public sealed class ConfigJson
             throw new CheckpointException(path, "there is no such file");
         if (file.Length > MaxBytes)
             throw new CheckpointException(path, $"a config of {file.Length} bytes is no config");
-        return Parse(path, File.ReadAllText(path));
+        try
+        {
+            ReadOnlySpan<byte> bytes = File.ReadAllBytes(path), mark = Encoding.UTF8.Preamble;
+            return Parse(path, StrictUtf8.GetString(bytes.StartsWith(mark) ? bytes[mark.Length..] : bytes));
+        }
+        catch (DecoderFallbackException e)
+        {
+            throw new CheckpointException(path, "is not UTF-8", inner: e);
+        }
     }
 
     /// <inheritdoc cref="Read"/>

@@ -48,8 +48,12 @@ public sealed class Sampler
 
     /// <summary>The next token's id; ties go to the lower id.</summary>
     /// <param name="context">The tokens so far, for the repetition penalty.</param>
+    /// <exception cref="ArithmeticException">A logit is NaN: the model is broken.</exception>
     public int Next(ReadOnlySpan<float> logits, ReadOnlySpan<int> context = default)
     {
+        foreach (float logit in logits)
+            if (float.IsNaN(logit))
+                throw new ArithmeticException("the model's logits are not numbers (NaN): its weights are damaged");
         if (_logits.Length < logits.Length)
             (_logits, _ids) = (new float[logits.Length], new int[logits.Length]);
         Span<float> left = _logits.AsSpan(0, logits.Length);

@@ -83,11 +83,14 @@ public static class Tracer
 
     private static LossTerms Run(Tape g, LanguageModel model, TraceInput input, out Tensor logits)
     {
+        int[] labels = Loss.NextTokens(input.Ids, input.Length, input.Mask);
+        int count = labels.Count(static l => l >= 0);
+        if (count == 0)
+            throw new ArgumentException("there is no next token to learn from: a row needs two tokens that are no padding");
         List<LayerOutput> layers = [];
         Batch batch = Pack(g, input);
         logits = model.Transformer.Forward(g, batch, layers).Logits;
-        int[] labels = Loss.NextTokens(input.Ids, input.Length, input.Mask);
-        return Loss.Of(g, logits, labels, 1f / labels.Count(static l => l >= 0), layers, model.Config.RouterLosses, batch.TokenMask);
+        return Loss.Of(g, logits, labels, 1f / count, layers, model.Config.RouterLosses, batch.TokenMask);
     }
 
     /// <summary>The first of the family's own router losses, without its coefficient.</summary>

@@ -24,6 +24,8 @@ public sealed unsafe class MappedStorage : HostStorage, IDisposable
     {
         try
         {
+            if (new FileInfo(path) is { Exists: true, Length: 0 })   // before opening: a pipe has no length, and would wait for a writer
+                throw new CheckpointException(path, "the file is empty");
             using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, bufferSize: 0);
             long bytes = stream.Length;
             if (bytes == 0)

@@ -32,6 +32,14 @@ public static partial class SafetensorsWriter
         replacement.Commit();
     }
 
+    /// <summary>Writes into a stream, for outputs that are no checkpoint and need not be replaced as a whole.</summary>
+    /// <inheritdoc cref="Write(string, IReadOnlyList{ValueTuple{string, Tensor}}, IReadOnlyDictionary{string, string}?)"/>
+    public static void Write(Stream stream, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
+    {
+        CheckTensors(tensors);
+        WriteFile(stream, tensors, metadata: null);
+    }
+
     private static void CheckTensors(IReadOnlyList<(string Name, Tensor Tensor)> tensors)
     {
         HashSet<string> names = [SafetensorsHeader.MetadataKey];

@@ -54,4 +54,10 @@ public sealed class SamplerTests
     [InlineData(float.PositiveInfinity)]
     public void RefusesATemperatureThatIsNone(float temperature) =>
         Assert.Throws<ArgumentException>(() => new Sampler(new SamplerOptions(temperature)));
+
+    [Theory]
+    [InlineData(0f)]
+    [InlineData(1f)]
+    public void LogitsThatAreNoNumbersAreAnError(float temperature) =>
+        Assert.Throws<ArithmeticException>(() => new Sampler(new SamplerOptions(temperature)).Next([1, float.NaN, 2]));
 }
