@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Training;
@@ -23,6 +25,15 @@ public sealed class TokenData
 
     /// <summary>Windows of the whole validation part, end to end.</summary>
     public int ValidationWindows => (_validation.Length - 1) / Context;
+
+    /// <summary>SHA-256 of both parts: runs with the same one see the same windows.</summary>
+    public string Fingerprint()
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (int[] part in new[] { [_train.Length, _validation.Length], _train, _validation })
+            hash.AppendData(MemoryMarshal.AsBytes<int>(part));
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
 
     /// <summary>Random windows for a step: a function of (seed, step, micro-batch), so a resumed run sees what it would have seen.</summary>
     /// <param name="inputs">[windows · Context]</param>
