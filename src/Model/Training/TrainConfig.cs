@@ -1,145 +1,80 @@
-using System.Text.Json;
-using System.Text.Json.Serialization;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
+using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Training;
 
 /// <summary>
-/// A preset of one's own, as a JSON object with these properties as its snake_case keys: exactly one of <c>top_p</c> (a
-/// Dynamic-MoE) and <c>top_k</c> (a Mixtral), every key without a default, and none that is not listed here.
+/// A preset of one's own, from a JSON object: the keys are those that <see cref="Read"/> asks for, and no others. Exactly one
+/// of <c>top_p</c> (the model is a Dynamic-MoE) and <c>top_k</c> (a Mixtral) is there. A router loss whose coefficient is 0,
+/// the default, is not computed.
 /// </summary>
-public sealed record TrainConfig
+public static class TrainConfig
 {
-    private static readonly JsonSerializerOptions Strict = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-        AllowDuplicateProperties = false,
-    };
-
-    public required int Layers { get; init; }
-    public required int HiddenSize { get; init; }
-    public required int Heads { get; init; }
-    public required int Experts { get; init; }
-
-    /// <summary>Width of one expert.</summary>
-    public required int IntermediateSize { get; init; }
-
-    public float? TopP { get; init; }
-    public int? TopK { get; init; }
-
-    public required int Context { get; init; }
-    public required int BatchSize { get; init; }
-    public required int Steps { get; init; }
-    public required float LearningRate { get; init; }
-
-    /// <summary>Where the cosine ends.</summary>
-    public float FinalLearningRate { get; init; }
-
-    public int WarmupSteps { get; init; }
-    public double Beta1 { get; init; } = 0.9;
-    public double Beta2 { get; init; } = 0.95;
-    public float WeightDecay { get; init; } = 0.1f;
-    public float ClipNorm { get; init; } = 1;
-
-    /// <summary>Coefficients of the router losses; a loss whose coefficient is 0 is not computed.</summary>
-    public float LoadBalance { get; init; }
-
-    public float RouterEntropy { get; init; }
-    public float RouterZ { get; init; }
-
-    /// <exception cref="ArgumentException">Not such an object; the message names the file and the key.</exception>
-    /// <exception cref="IOException">The file cannot be read.</exception>
+    /// <exception cref="CheckpointException">Not such an object; the message names the file and the key.</exception>
     public static Preset Read(string path)
     {
-        try
-        {
-            TrainConfig config = JsonSerializer.Deserialize<TrainConfig>(File.ReadAllText(path), Strict)
-                ?? throw new ArgumentException("there is no object in it");
-            config.Check();
-            return config.ToPreset(Path.GetFileNameWithoutExtension(path));
-        }
-        catch (Exception e) when (e is JsonException or ArgumentException)
-        {
-            throw new ArgumentException($"{path}: {Explain(e)}", e);
-        }
+        ConfigJson json = ConfigJson.Read(path);
+        int context = json.Int("context");
+        Preset preset = new(
+            Path.GetFileNameWithoutExtension(path), $"read from {path}", json.Has("top_k") ? new Mixtral() : new DynamicMoe(),
+            Model(json, context), Training(json, context));
+        json.RequireAllAsked();
+        return preset;
     }
 
-    private Preset ToPreset(string name)
+    private static Func<int, ModelConfig> Model(ConfigJson json, int context)
     {
-        RouterConfig router = TopK is { } k ? new TopKRouterConfig(k) : new TopPRouterConfig(TopP!.Value);
-        RouterLoss[] losses = [new LoadBalanceLoss(LoadBalance), new RouterEntropyLoss(RouterEntropy), new RouterZLoss(RouterZ)];
-        return new Preset(
-            name,
-            "read from a file",
-            TopK is null ? new DynamicMoe() : new Mixtral(),
-            vocabSize => new ModelConfig
+        int layers = json.Int("layers", max: ConfigJson.MaxLayers), hidden = json.Int("hidden_size"), heads = json.Int("heads");
+        if (hidden % (2L * heads) != 0)
+            throw json.Refused($"hidden_size {hidden} must be a multiple of twice the {heads} heads");
+        int experts = json.Int("experts", max: ConfigJson.MaxExperts);
+        if (json.Has("top_k") == json.Has("top_p"))
+            throw json.Refused("exactly one of top_p and top_k must be there");
+        RouterConfig router = json.Has("top_k") ? new TopKRouterConfig(json.Int("top_k", max: experts)) : new TopPRouterConfig(json.Float("top_p"));
+        MoeConfig moe = new(router, [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
+        return vocabSize => new ModelConfig
+        {
+            VocabSize = vocabSize,
+            HiddenSize = hidden,
+            Attention = new AttentionConfig { Heads = heads, KvHeads = heads, HeadDim = hidden / heads },
+            Layers = [.. Enumerable.Repeat(moe, layers)],
+            MaxPositions = context,
+            RmsNormEps = 1e-6f,
+        };
+    }
+
+    private static TrainOptions Training(ConfigJson json, int context)
+    {
+        int steps = json.Int("steps", max: int.MaxValue);
+        AdamWOptions adamW = new();
+        RouterLoss[] losses =
+        [
+            new LoadBalanceLoss(json.Float("load_balance", absent: 0)), new RouterEntropyLoss(json.Float("router_entropy", absent: 0)),
+            new RouterZLoss(json.Float("router_z", absent: 0)),
+        ];
+        return new TrainOptions
+        {
+            Steps = steps,
+            BatchSize = json.Int("batch_size"),
+            Context = context,
+            LearningRate = new LrSchedule(LrDecay.Cosine, json.Float("learning_rate", aboveMin: true), json.Int("warmup_steps", min: 0, absent: 0),
+                steps, json.Float("final_learning_rate", absent: 0)),
+            AdamW = adamW with
             {
-                VocabSize = vocabSize,
-                HiddenSize = HiddenSize,
-                Attention = new AttentionConfig { Heads = Heads, KvHeads = Heads, HeadDim = HiddenSize / Heads },
-                Layers = [.. Enumerable.Repeat(new MoeConfig(router, [new FfnExpertsConfig(Experts, IntermediateSize)]), Layers)],
-                MaxPositions = Context,
-                RmsNormEps = 1e-6f,
+                Beta1 = Share("beta1", adamW.Beta1),
+                Beta2 = Share("beta2", adamW.Beta2),
+                WeightDecay = json.Float("weight_decay", absent: adamW.WeightDecay),
             },
-            new TrainOptions
-            {
-                Steps = Steps,
-                BatchSize = BatchSize,
-                Context = Context,
-                LearningRate = new LrSchedule(LrDecay.Cosine, LearningRate, WarmupSteps, Steps, FinalLearningRate),
-                AdamW = new AdamWOptions { Beta1 = Beta1, Beta2 = Beta2, WeightDecay = WeightDecay },
-                ClipNorm = ClipNorm,
-                RouterLosses = [.. losses.Where(static l => l.Coefficient > 0)],
-            });
-    }
+            ClipNorm = json.Float("clip_norm", absent: 1),
+            RouterLosses = [.. losses.Where(static l => l.Coefficient > 0)],
+        };
 
-    private void Check()
-    {
-        Above("layers", Layers, ConfigJson.MaxLayers);
-        Above("hidden_size", HiddenSize, ConfigJson.MaxDimension);
-        Above("heads", Heads, ConfigJson.MaxDimension);
-        Above("experts", Experts, ConfigJson.MaxExperts);
-        Above("intermediate_size", IntermediateSize, ConfigJson.MaxDimension);
-        Above("context", Context, ConfigJson.MaxDimension);
-        Above("batch_size", BatchSize, ConfigJson.MaxDimension);
-        Above("steps", Steps, int.MaxValue);
-        Above("learning_rate", LearningRate, float.MaxValue);
-        foreach ((string key, double value) in new[]
-        {
-            ("final_learning_rate", FinalLearningRate), ("warmup_steps", WarmupSteps), ("weight_decay", WeightDecay), ("clip_norm", ClipNorm),
-            ("load_balance", LoadBalance), ("router_entropy", RouterEntropy), ("router_z", RouterZ), ("top_p", TopP ?? 0),
-        })
-            if (!(value >= 0))
-                throw new ArgumentException($"{key} must be at least 0, not {value}");
-        if (!(Beta1 is >= 0 and < 1 && Beta2 is >= 0 and < 1))
-            throw new ArgumentException("beta1 and beta2 must lie in [0, 1)");
-        if (TopK is null == TopP is null)
-            throw new ArgumentException("exactly one of top_p and top_k must be there");
-        if (TopK is { } k && (k < 1 || k > Experts))
-            throw new ArgumentException($"top_k must lie between 1 and the {Experts} experts, not be {k}");
-        if (HiddenSize % (2 * (long)Heads) != 0)
-            throw new ArgumentException($"hidden_size {HiddenSize} must be a multiple of twice the {Heads} heads");
-
-        static void Above(string key, double value, double most)
-        {
-            if (!(value > 0 && value <= most))
-                throw new ArgumentException($"{key} must be above 0 and at most {most}, not {value}");
-        }
-    }
-
-    /// <summary>The library's message in the words of a reader who does not know the class behind the file.</summary>
-    private static string Explain(Exception e)
-    {
-        string text = e.Message;
-        int type = text.IndexOf("type '", StringComparison.Ordinal);
-        if (text.Contains("could not be mapped", StringComparison.Ordinal) && e is JsonException { Path: { } key })
-            return $"unknown key {key[(key.LastIndexOf('.') + 1)..]}";
-        return type < 0 ? text : text.Replace(typeof(TrainConfig).FullName!, "a training config", StringComparison.Ordinal);
+        double Share(string key, double absent) => !json.Has(key) ? absent
+            : json.Float(key) is < 1 and var value ? value : throw json.Refused($"{key} must lie below 1");
     }
 }

@@ -34,11 +34,11 @@ public sealed partial class Trainer
         using SafetensorsFile file = SafetensorsFile.Open(path);
         foreach ((string key, string now) in Identity())
             if (!file.Metadata.TryGetValue(key, out string? before))
-                throw new CheckpointException(path, $"does not say what its {key} was: not a training state");
+                throw new CheckpointException(path, $"not a training state: it does not say what {key} was");
             else if (before != now)
-                throw new CheckpointException(path, $"cannot resume with another {key}: it was {before}, now it is {now}");
+                throw new CheckpointException(path, $"cannot resume: {key} was {before} and is {now} now");
         if (!int.TryParse(file.Metadata.GetValueOrDefault(StepKey), NumberStyles.None, CultureInfo.InvariantCulture, out int step))
-            throw new CheckpointException(path, "does not say how many steps were taken: not a training state");
+            throw new CheckpointException(path, "not a training state: it does not say how many steps were taken");
         List<(string Name, Tensor Value)> tensors = [.. StateTensors()];
         foreach ((string name, Tensor x) in tensors)        // all of it is checked before any of it is used
             if (file.Get(name) is var stored && (stored.DType != x.DType || stored.Shape != x.Shape))

@@ -91,7 +91,7 @@ public sealed class ResumeTests : IDisposable
             tokens[^1]++;
         using Trainer trainer = new(model, new TokenData(tokens, other.Context), other);
         CheckpointException e = Assert.Throws<CheckpointException>(() => trainer.LoadState(_folder["state"]));
-        Assert.Contains($"another {what}: it was", e.Message, StringComparison.Ordinal);
+        Assert.Contains($"cannot resume: {what} was ", e.Message, StringComparison.Ordinal);
         Assert.Contains("state", e.File, StringComparison.Ordinal);
     }
 
