@@ -28,7 +28,7 @@ public sealed class ResumeTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    /// <summary>The environment variable MOE_KILLS asks for more of them.</summary>
+    /// <summary>Every third kill in the middle of a save, the others at random moments. The environment variable MOE_KILLS asks for more of them.</summary>
     [Fact]
     public void KilledAtAnyMomentItEndsAsIfItHadNot()
     {

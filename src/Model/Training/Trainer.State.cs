@@ -91,7 +91,7 @@ public sealed partial class Trainer
             ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l =>
                 FormattableString.Invariant($"{l.Name} {l.Coefficient}{(l is LoadBalanceLoss b ? $" per {b.Scope}" : "")}"))),
             ["model"] = model.Fingerprint,
-            ["data"] = data.Fingerprint(),
+            ["data"] = data.Fingerprint,
         };
 
         static string Text<T>(T value) where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
