@@ -5,28 +5,37 @@ using MoeFromScratch.Model.Training;
 namespace MoeFromScratch.Cli;
 
 /// <summary>Training progress on standard error: one line that moves on a terminal, a line now and then elsewhere.</summary>
-internal sealed class ProgressLine(int steps)
+/// <param name="steps">Of the whole run.</param>
+/// <param name="done">Steps taken before a resume, which say nothing about the time that is left.</param>
+internal sealed class ProgressLine(int steps, int done)
 {
     private readonly bool _terminal = !Console.IsErrorRedirected;
     private readonly long _start = Stopwatch.GetTimestamp();
     private long _shown;
 
-    /// <param name="validation">NaN before the first look.</param>
+    /// <param name="validation">Null before the first look.</param>
     /// <param name="keep">Whether the line stays on the screen.</param>
-    public void Show(TrainStep step, float validation, bool keep)
+    public void Show(TrainStep step, float? validation, bool keep)
     {
         if (!keep && (!_terminal || Stopwatch.GetElapsedTime(_shown).TotalMilliseconds < 100))
             return;
         _shown = Stopwatch.GetTimestamp();
-        TimeSpan left = Stopwatch.GetElapsedTime(_start) / step.Step * (steps - step.Step);
+        TimeSpan left = Stopwatch.GetElapsedTime(_start) / (step.Step - done) * (steps - step.Step);
         string line = string.Create(CultureInfo.InvariantCulture,
-            $"step {step.Step}/{steps}  loss {step.Loss:f3}{(float.IsNaN(validation) ? "" : $"  validation {validation:f3}")}"
+            $"step {step.Step}/{steps}  loss {step.Loss:f3}{(validation is { } v ? $"  validation {v:f3}" : "")}"
             + $"  experts {step.ExpertsPerToken.DefaultIfEmpty().Average():f2} [{string.Join(' ', step.ExpertsPerToken.Select(static e => $"{e:f1}"))}]"
             + $"  lr {step.LearningRate:g3}  {step.TokensPerSecond:n0} tokens/s  {left:h\\:mm\\:ss} left");
         if (_terminal)
-            Console.Error.Write($"\r{line}\e[K{(keep ? "\n" : "")}");
+            Console.Error.Write($"\r{(keep ? "" : Bar(step.Step))}{line}\e[K{(keep ? "\n" : "")}");
         else
             Console.Error.WriteLine(line);
+    }
+
+    private string Bar(int step)
+    {
+        const int Width = 20;
+        int full = (int)((long)step * Width / steps);
+        return $"[{new string('#', full)}{new string('.', Width - full)}] ";
     }
 
     /// <summary>Leaves the line.</summary>

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using MoeFromScratch.Autograd.Weights;
@@ -88,22 +89,24 @@ public sealed class LanguageModel : IDisposable
         };
 
     /// <summary>
-    /// Writes config.json, model.safetensors and, where there is one, tokenizer.json, each replaced as a whole; the weights
-    /// come last, so that a folder with weights is a complete one.
+    /// Writes config.json, model.safetensors and, where there is one, tokenizer.json, each flushed and then replaced as a
+    /// whole; the weights come last, so that a folder with weights is a complete one.
     /// </summary>
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);
         WriteText(Path.Combine(folder, ConfigFile), _configText);
-        if (_tokenizerFile is not null)
-            WriteText(Path.Combine(folder, Tokenizer.FileName), File.ReadAllText(_tokenizerFile));
-        else if (_tokenizer is not null)
-            WriteText(Path.Combine(folder, Tokenizer.FileName), _tokenizer.ToJson());
+        if (TokenizerText is { } tokenizer)
+            WriteText(Path.Combine(folder, Tokenizer.FileName), tokenizer);
         List<(string, Tensor)> tensors = [.. Buffers()];
         foreach (Tensor p in Weights.All)
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
     }
+
+    /// <summary>SHA-256 of what the weights mean: the config and the tokenizer.</summary>
+    public string Fingerprint =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{_configText}\0{TokenizerText}")));
 
     public void Dispose()
     {
@@ -111,6 +114,8 @@ public sealed class LanguageModel : IDisposable
         Weights.Dispose();
         _files?.Dispose();
     }
+
+    private string? TokenizerText => _tokenizerFile is not null ? File.ReadAllText(_tokenizerFile) : _tokenizer?.ToJson();
 
     /// <summary>A loaded checkpoint's own, to the last bit; a new model's as the family computes them.</summary>
     private IEnumerable<(string, Tensor)> Buffers() => _files is { } files
@@ -135,7 +140,11 @@ public sealed class LanguageModel : IDisposable
     private static void WriteText(string path, string text)
     {
         string temporary = path + ".tmp";
-        File.WriteAllText(temporary, text, new UTF8Encoding(false));
+        using (FileStream stream = new(temporary, FileMode.Create, FileAccess.Write))
+        {
+            stream.Write(new UTF8Encoding(false).GetBytes(text));
+            stream.Flush(flushToDisk: true);
+        }
         File.Move(temporary, path, overwrite: true);
     }
 }

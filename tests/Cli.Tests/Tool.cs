@@ -11,8 +11,15 @@ public sealed record Outcome(int ExitCode, string Output, string Error)
     /// <summary>Failed with one line that starts with the tool's name and has all of the parts.</summary>
     public void RequireError(params ReadOnlySpan<string> parts)
     {
+        Assert.Single(Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        RequireLastError(parts);
+    }
+
+    /// <summary>Failed with such a line after others that showed progress.</summary>
+    public void RequireLastError(params ReadOnlySpan<string> parts)
+    {
         Assert.NotEqual(0, ExitCode);
-        string line = Assert.Single(Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        string line = Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1];
         Assert.StartsWith("moe: ", line, StringComparison.Ordinal);
         foreach (string part in parts)
             Assert.Contains(part, line, StringComparison.Ordinal);

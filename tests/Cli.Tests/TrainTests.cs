@@ -66,4 +66,20 @@ public sealed class TrainTests
         Tool.Run("train", "--data", text, "--out", Out(), "--learning-rate", "-1").RequireError("--learning-rate");
         Tool.Run("train", "--data", text).RequireError("--out");
     }
+
+    /// <summary>Somebody's sharded checkpoint is a checkpoint, too.</summary>
+    [Fact]
+    public void LeavesAForeignCheckpointAlone()
+    {
+        using Folder folder = new();
+        foreach (string file in Directory.EnumerateFiles(Contract.Golden.Folder("mixtral-bf16-sharded")))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        string config = File.ReadAllText(folder["config.json"]), text = folder.Write("text.txt", Text);
+        Tool.Run("train", "--data", text, "--out", folder.Path, "--steps", "1").RequireError("already holds a checkpoint");
+        Assert.Equal(config, File.ReadAllText(folder["config.json"]));
+
+        Assert.Equal(0, Tool.Run("train", "--data", text, "--out", folder.Path, "--steps", "1", "--batch-size", "1", "--overwrite").ExitCode);
+        Assert.Equal(0, Tool.Run("inspect", folder.Path).ExitCode);
+        Assert.Single(Directory.EnumerateFiles(folder.Path, "model*"));
+    }
 }

@@ -29,8 +29,14 @@ public sealed class AdamW : IDisposable
         _v = [.. parameters.Select(p => backend.Zeros(p.Shape))];
     }
 
-    /// <summary>Steps taken so far.</summary>
-    public int Steps { get; private set; }
+    /// <summary>Steps taken so far; set with the moments when a run goes on where another ended.</summary>
+    public int Steps { get; set; }
+
+    /// <summary>Running mean of each parameter's gradient, in the order of the parameters.</summary>
+    public IReadOnlyList<Tensor> FirstMoments => _m;
+
+    /// <summary>Running mean of its square.</summary>
+    public IReadOnlyList<Tensor> SecondMoments => _v;
 
     /// <summary>Moves every parameter against its gradient.</summary>
     /// <param name="gradScale">Multiplies all gradients first, see <see cref="GradNorm.ClipScale"/>.</param>

@@ -1,52 +1,63 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Text;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
-using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Cli.Verbs;
 
-/// <summary><c>moe train</c>: a model from a text file.</summary>
+/// <summary><c>moe train</c>: a model from text files.</summary>
 internal static class TrainVerb
 {
-    private sealed record Settings(string Data, string Out, bool Overwrite, Preset Preset, int? Steps, int? BatchSize, float? LearningRate,
-        int Accumulate, bool CheckpointBlocks, int EvalEvery, ulong Seed, bool Json);
+    private sealed record Settings(string[] Data, string Out, bool Overwrite, bool Resume, Preset Preset, int? Steps, int? BatchSize,
+        float? LearningRate, int Accumulate, bool CheckpointBlocks, int EvalEvery, int SaveEvery, int SaveTotalLimit, ulong Seed, bool Json);
 
     public static Command Command()
     {
-        Option<string> data = new("--data") { Description = "Text to learn from, UTF-8.", Required = true, HelpName = "FILE" };
-        Option<string> output = new("--out") { Description = "Folder for the checkpoint.", Required = true, HelpName = "DIR" };
-        Option<bool> overwrite = new("--overwrite") { Description = "Replace a checkpoint that is already in --out." };
+        Option<string[]> data = new("--data")
+        {
+            Description = "Text to learn from, UTF-8; of several files each is a document, ended by a line break.",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+            HelpName = "FILE",
+        };
+        Option<string> output = new("--out") { Description = "Folder for the model, its checkpoints and the log train.jsonl.", Required = true, HelpName = "DIR" };
+        Option<bool> overwrite = new("--overwrite") { Description = "Replace what is already in --out." };
+        Option<bool> resume = new("--resume") { Description = "Continue from the newest checkpoint in --out, or start if there is none yet; all other options as before." };
         Option<string> preset = new("--preset")
         {
             Description = $"Model and settings: {string.Join("; ", Preset.All.Select(static p => $"{p.Name} ({p.Description})"))}.",
-            DefaultValueFactory = static _ => Preset.All[0].Name,
             HelpName = "NAME",
         };
+        Option<string> config = new("--config") { Description = "JSON with a model and settings of your own, instead of a preset.", HelpName = "FILE" };
         Option<int?> steps = new("--steps") { Description = "Training steps; the learning rate's decay follows.", HelpName = "N" };
         Option<int?> batch = new("--batch-size") { Description = "Windows per step.", HelpName = "N" };
         Option<float?> lr = new("--learning-rate") { Description = "Peak learning rate.", HelpName = "X" };
         Option<int> accumulate = new("--accumulate") { Description = "Batches whose gradients are summed before a step.", DefaultValueFactory = _ => 1, HelpName = "N" };
         Option<bool> checkpointBlocks = new("--gradient-checkpointing") { Description = "Less memory for about a third more time: recompute each block on the way back." };
         Option<int> evalEvery = new("--eval-every") { Description = "Steps between looks at the validation tenth of the text.", DefaultValueFactory = _ => 100, HelpName = "N" };
+        Option<int> saveEvery = new("--save-every") { Description = "Steps between checkpoints.", DefaultValueFactory = _ => 500, HelpName = "N" };
+        Option<int> saveTotalLimit = new("--save-total-limit") { Description = "Checkpoints to keep, the newest ones.", DefaultValueFactory = _ => 2, HelpName = "N" };
         Option<ulong> seed = Common.Seed();
         Option<string> device = Common.Device();
         Option<int> threads = Common.Threads();
         Option<bool> json = Common.Json("a summary");
-        Command command = new("train", "Train a model on a text.")
+        Command command = new("train", "Train a model on text.")
         {
-            data, output, overwrite, preset, steps, batch, lr, accumulate, checkpointBlocks, evalEvery, seed, device, threads, json,
+            data, output, overwrite, resume, preset, config, steps, batch, lr, accumulate, checkpointBlocks, evalEvery, saveEvery, saveTotalLimit,
+            seed, device, threads, json,
         };
         command.SetAction(r =>
         {
-            Settings settings = new(r.GetValue(data)!, r.GetValue(output)!, r.GetValue(overwrite), FindPreset(r.GetValue(preset)!),
+            Settings settings = new(r.GetValue(data)!, r.GetValue(output)!, r.GetValue(overwrite), r.GetValue(resume),
+                FindPreset(r.GetValue(preset), r.GetValue(config)),
                 Positive(r.GetValue(steps), "--steps"), Positive(r.GetValue(batch), "--batch-size"), Positive(r.GetValue(lr), "--learning-rate"),
                 Positive<int>(r.GetValue(accumulate), "--accumulate")!.Value, r.GetValue(checkpointBlocks),
-                Positive<int>(r.GetValue(evalEvery), "--eval-every")!.Value, r.GetValue(seed), r.GetValue(json));
+                Positive<int>(r.GetValue(evalEvery), "--eval-every")!.Value,
+                Positive<int>(r.GetValue(saveEvery), "--save-every")!.Value, Positive<int>(r.GetValue(saveTotalLimit), "--save-total-limit")!.Value,
+                r.GetValue(seed), r.GetValue(json));
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads));
             return Run(settings, backend);
         });
@@ -55,18 +66,28 @@ internal static class TrainVerb
 
     private static int Run(Settings s, IBackend backend)
     {
-        if (File.Exists(Path.Combine(s.Out, "model.safetensors")) && !s.Overwrite)
-            throw new ArgumentException($"{s.Out} already holds a checkpoint; choose another folder or add --overwrite");
-        Directory.CreateDirectory(s.Out);
-        string text = ReadText(s.Data);
+        TrainingFolder folder = new(s.Out, s.SaveTotalLimit);
+        if (s.Resume && s.Overwrite)
+            throw new ArgumentException("--resume continues what is in --out, --overwrite replaces it: choose one");
+        if (folder.IsUsed && !s.Overwrite && !s.Resume)
+            throw new ArgumentException($"{s.Out} already holds a checkpoint; continue it with --resume, replace it with --overwrite, or choose another folder");
+        string text = TrainingText.Read(s.Data);
         Tokenizer tokenizer = Tokenizer.TrainCharacters(text);
         TrainOptions options = Options(s);
         TokenData data = new(tokenizer.Encode(text), options.Context);
 
-        using LanguageModel model = LanguageModel.Create(backend, new DynamicMoe(), s.Preset.Model(tokenizer.VocabSize), s.Seed, tokenizer);
+        using LanguageModel model = LanguageModel.Create(backend, s.Preset.Family, s.Preset.Model(tokenizer.VocabSize), s.Seed, tokenizer);
         using Trainer trainer = new(model, data, options);
-        Console.Error.WriteLine($"{s.Preset.Name}: {model.Weights.Count:n0} parameters, {text.Length:n0} characters of {tokenizer.VocabSize} kinds, {options.Steps} steps");
+        bool resumed = s.Resume && folder.Resume(trainer);
+        if (!resumed)
+            folder.Start();
+        Console.Error.WriteLine($"{s.Preset.Name}: {model.Weights.Count:n0} parameters, {text.Length:n0} characters of {tokenizer.VocabSize} kinds, "
+            + $"{options.Steps} steps{(resumed ? $", resumed after {trainer.StepsTaken}" : s.Resume ? ", nothing to resume yet" : "")}");
+        return Train(s, trainer, folder, options);
+    }
 
+    private static int Train(Settings s, Trainer trainer, TrainingFolder folder, TrainOptions options)
+    {
         using CancellationTokenSource stop = new();
         ConsoleCancelEventHandler onCancel = (_, e) =>
         {
@@ -75,43 +96,63 @@ internal static class TrainVerb
         };
         Console.CancelKeyPress += onCancel;
         long start = Stopwatch.GetTimestamp();
-        ProgressLine progress = new(options.Steps);
+        using TrainingLog log = new(folder.LogFile, trainer.StepsTaken, options.RouterLosses.Select(static l => l.Name));
+        ProgressLine progress = new(options.Steps, trainer.StepsTaken);
         TrainStep? last = null;
-        float validation = float.NaN;
-        trainer.Run(step =>
+        float? validation = null;
+        try
         {
-            last = step;
-            if (!float.IsFinite(step.Loss) || !float.IsFinite(step.GradNorm))
-                throw new ArithmeticException($"step {step.Step}: the loss is {step.Loss} and the gradient norm {step.GradNorm}; nothing was saved");
-            bool evaluates = step.Step % s.EvalEvery == 0 && step.Step < options.Steps;
-            if (evaluates)
-                validation = trainer.Validate(windows: 16 * options.BatchSize);
-            progress.Show(step, validation, keep: evaluates || step.Step == 1);
-        }, stop.Token);
+            trainer.Run(step =>
+            {
+                last = step;
+                bool ends = step.Step == options.Steps, evaluates = ends || step.Step % s.EvalEvery == 0;
+                if (evaluates)
+                    validation = trainer.Validate(windows: ends ? 0 : 16 * options.BatchSize);
+                log.Write(step, evaluates ? validation : null);
+                if (step.Step % s.SaveEvery == 0)
+                    Save();
+                progress.Show(step, validation, keep: evaluates || step.Step == 1);
+            }, stop.Token);
+            Save();
+        }
+        catch (ArithmeticException e)
+        {
+            string saved = folder.Newest is { } newest ? $"the last checkpoint is {newest}" : "nothing was saved";
+            throw new ArithmeticException($"{e.Message}; {saved}", e);
+        }
         Console.CancelKeyPress -= onCancel;
-
-        model.Save(s.Out);
-        bool interrupted = last?.Step != options.Steps;
-        validation = trainer.Validate();
         progress.End();
-        Summarise(s, last, validation, Stopwatch.GetElapsedTime(start).TotalSeconds);
+
+        bool interrupted = trainer.StepsTaken < options.Steps;
+        if (!interrupted)
+            validation ??= trainer.Validate();
+        Summarise(s, trainer.StepsTaken, last, validation, interrupted, Stopwatch.GetElapsedTime(start).TotalSeconds);
         return interrupted ? Program.Interrupted : Program.Success;
+
+        void Save()
+        {
+            log.FlushToDisk();
+            folder.Save(trainer);
+        }
     }
 
-    private static void Summarise(Settings s, TrainStep? last, float validation, double seconds)
+    /// <param name="last">Null when there was nothing left to do.</param>
+    private static void Summarise(Settings s, int steps, TrainStep? last, float? validation, bool interrupted, double seconds)
     {
         if (s.Json)
             Common.PrintJson(new JsonObject
             {
-                ["steps"] = last?.Step ?? 0,
+                ["steps"] = steps,
                 ["train_loss"] = last?.Loss,
                 ["validation_loss"] = validation,
                 ["experts_per_token"] = new JsonArray([.. (last?.ExpertsPerToken ?? []).Select(static e => (JsonNode)e)]),
                 ["seconds"] = Math.Round(seconds, 1),
                 ["checkpoint"] = s.Out,
             });
+        else if (interrupted)
+            Console.WriteLine($"stopped after {steps} steps in {seconds:f0} s; saved to {s.Out}, --resume continues");
         else
-            Console.WriteLine($"validation loss {validation:f4} after {last?.Step ?? 0} steps in {seconds:f0} s; saved to {s.Out}");
+            Console.WriteLine($"validation loss {validation:f4} after {steps} steps in {seconds:f0} s; saved to {s.Out}");
     }
 
     private static TrainOptions Options(Settings s)
@@ -131,26 +172,19 @@ internal static class TrainVerb
                 Peak = peak,
                 Final = peak * preset.LearningRate.Final / preset.LearningRate.Peak,
                 TotalSteps = steps,
-                WarmupSteps = Math.Min(preset.LearningRate.WarmupSteps, steps / 5),
+                WarmupSteps = s.Steps is null ? preset.LearningRate.WarmupSteps : Math.Min(preset.LearningRate.WarmupSteps, steps / 5),
             },
         };
     }
 
-    private static string ReadText(string path)
+    private static Preset FindPreset(string? name, string? config)
     {
-        try
-        {
-            string text = File.ReadAllText(path, new UTF8Encoding(false, throwOnInvalidBytes: true));
-            return text.Length > 0 ? text : throw new ArgumentException($"{path} is empty");
-        }
-        catch (DecoderFallbackException)
-        {
-            throw new ArgumentException($"{path} is not UTF-8 text");
-        }
+        if (name is not null && config is not null)
+            throw new ArgumentException("--preset and --config both name a model: choose one");
+        name ??= Preset.All[0].Name;
+        return config is not null ? TrainConfig.Read(config) : Preset.All.FirstOrDefault(p => p.Name == name)
+            ?? throw new ArgumentException($"there is no preset '{name}'; there is {string.Join(", ", Preset.All.Select(static p => p.Name))}");
     }
-
-    private static Preset FindPreset(string name) => Preset.All.FirstOrDefault(p => p.Name == name)
-        ?? throw new ArgumentException($"there is no preset '{name}'; there is {string.Join(", ", Preset.All.Select(static p => p.Name))}");
 
     private static T? Positive<T>(T? value, string option) where T : struct, System.Numerics.INumber<T> =>
         value is not { } v || (v > T.Zero && !T.IsPositiveInfinity(v)) ? value : throw new ArgumentException($"{option} must be above 0, not {v}");

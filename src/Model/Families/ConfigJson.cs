@@ -14,9 +14,10 @@ public sealed class ConfigJson
     /// <summary>Larger dimensions than any model has, small enough that a forged one allocates nothing to speak of.</summary>
     public const int MaxDimension = 1 << 22, MaxLayers = 4096, MaxExperts = 1 << 16;
 
-    private const int MaxBytes = 16 << 20;
+    private const int MaxBytes = 16 << 20, MaxQuote = 200;
     private static readonly UTF8Encoding StrictUtf8 = new(false, throwOnInvalidBytes: true);
     private readonly JsonElement _root;
+    private readonly HashSet<string> _asked = [];
 
     private ConfigJson(string path, string text, JsonElement root) => (Path, Text, _root) = (path, text, root);
 
@@ -58,7 +59,8 @@ public sealed class ConfigJson
         }
         catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
         {
-            throw new CheckpointException(path, $"not valid JSON: {e.Message}", inner: e);
+            string message = e.Message.Length > MaxQuote ? e.Message[..MaxQuote] + "…" : e.Message;   // it quotes the file
+            throw new CheckpointException(path, $"not valid JSON: {message}", inner: e);
         }
     }
 
@@ -121,6 +123,14 @@ public sealed class ConfigJson
             throw Refused(key, value, string.Join(" or ", allowed.ToArray().Select(static a => a ?? "null")));
     }
 
+    /// <summary>Refuses a key that nobody asked for, in a file that has no other reader.</summary>
+    public void RequireAllAsked()
+    {
+        foreach (JsonProperty property in _root.EnumerateObject())
+            if (!_asked.Contains(property.Name))
+                throw new CheckpointException(Path, $"unknown key '{property.Name}'; there are {string.Join(", ", _asked.Order(StringComparer.Ordinal))}");
+    }
+
     /// <summary>The error for a combination of keys that makes no model.</summary>
     public CheckpointException Refused(string rule) => new(Path, rule);
 
@@ -144,6 +154,9 @@ public sealed class ConfigJson
         }
     }
 
-    private JsonElement? Find(string key) =>
-        _root.TryGetProperty(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    private JsonElement? Find(string key)
+    {
+        _asked.Add(key);
+        return _root.TryGetProperty(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
 }

@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
@@ -6,7 +7,9 @@ using MoeFromScratch.Model.Moe.Routers;
 namespace MoeFromScratch.Model.Training;
 
 /// <summary>A model's shape and a way to train it, under one name.</summary>
-public sealed record Preset(string Name, string Description, Func<int, ModelConfig> Model, TrainOptions Training)
+/// <param name="Family">Whose checkpoints it writes.</param>
+/// <param name="Model">The shape, for a vocabulary of so many.</param>
+public sealed record Preset(string Name, string Description, Family Family, Func<int, ModelConfig> Model, TrainOptions Training)
 {
     public static IReadOnlyList<Preset> All { get; } = [ShakespeareChar()];
 
@@ -20,6 +23,7 @@ public sealed record Preset(string Name, string Description, Func<int, ModelConf
         return new Preset(
             "shakespeare-char",
             "character level, 4 layers, 128 wide, 8 Top-P experts of 172",
+            new DynamicMoe(),
             vocabSize => new ModelConfig
             {
                 VocabSize = vocabSize,

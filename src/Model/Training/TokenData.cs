@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Training;
@@ -7,6 +9,7 @@ public sealed class TokenData
 {
     private const int Site = 2;   // tells the choice of windows apart from the other users of a seed
     private readonly int[] _train, _validation;
+    private string? _fingerprint;
 
     /// <param name="context">Tokens per window; a window's labels need one token more.</param>
     /// <exception cref="ArgumentException">Too few tokens for one window in each part.</exception>
@@ -24,6 +27,9 @@ public sealed class TokenData
     /// <summary>Windows of the whole validation part, end to end.</summary>
     public int ValidationWindows => (_validation.Length - 1) / Context;
 
+    /// <summary>SHA-256 of both parts: runs with the same one see the same windows.</summary>
+    public string Fingerprint => _fingerprint ??= Hash();
+
     /// <summary>Random windows for a step: a function of (seed, step, micro-batch), so a resumed run sees what it would have seen.</summary>
     /// <param name="inputs">[windows · Context]</param>
     /// <param name="labels">The same, one token on.</param>
@@ -39,6 +45,16 @@ public sealed class TokenData
     {
         for (int w = 0; w < inputs.Length / Context; w++)
             Window(_validation, (first + w) * Context, w, inputs, labels);
+    }
+
+    private string Hash()
+    {
+        const int Piece = 1 << 20;      // a part may have more bytes than one span can
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (int[] part in new[] { [_train.Length, _validation.Length], _train, _validation })
+            for (int at = 0; at < part.Length; at += Piece)
+                hash.AppendData(MemoryMarshal.AsBytes(part.AsSpan(at, Math.Min(Piece, part.Length - at))));
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private void Window(int[] tokens, int start, int window, Span<int> inputs, Span<int> labels)

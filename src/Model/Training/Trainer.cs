@@ -43,7 +43,7 @@ public sealed record TrainStep(int Step, float Loss, float GradNorm, float Learn
     IReadOnlyList<float> ExpertsPerToken, double TokensPerSecond);
 
 /// <summary>The training loop: next batch, forward, losses, backward, clip, step, log.</summary>
-public sealed class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
+public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
 {
     private readonly IBackend _backend = model.Backend;
     private readonly AdamW _optimizer = new(model.Backend, model.Weights.All, options.AdamW);
@@ -54,17 +54,27 @@ public sealed class Trainer(LanguageModel model, TokenData data, TrainOptions op
     private readonly int[] _labels = new int[options.BatchSize * options.Context];
     private readonly int[] _lengths = [.. Enumerable.Repeat(options.Context, options.BatchSize)];
 
-    /// <summary>Runs all steps, handing each to <paramref name="log"/>; stops between two steps when asked to.</summary>
+    public LanguageModel Model => model;
+
+    /// <summary>Steps taken so far, those before a resume included.</summary>
+    public int StepsTaken => _optimizer.Steps;
+
+    /// <summary>Runs the steps that are left, handing each to <paramref name="log"/>; stops between two steps when asked to.</summary>
+    /// <exception cref="ArithmeticException">As for <see cref="Step"/>.</exception>
     public void Run(Action<TrainStep> log, CancellationToken stop = default)
     {
-        for (int step = 1; step <= options.Steps && !stop.IsCancellationRequested; step++)
-            log(Step(step));
+        while (StepsTaken < options.Steps && !stop.IsCancellationRequested)
+            log(Step());
     }
 
-    /// <summary>Takes one step.</summary>
-    /// <param name="step">Counts from 1; the batch is a function of it.</param>
-    public TrainStep Step(int step)
+    /// <summary>Takes the next step. Its batch, noise and learning rate are functions of its number, which counts from 1.</summary>
+    /// <exception cref="ArithmeticException">
+    /// The loss or the gradient is not finite; the message names the step and the first tensor that broke, and the
+    /// parameters are those before the step.
+    /// </exception>
+    public TrainStep Step()
     {
+        int step = StepsTaken + 1;
         long start = Stopwatch.GetTimestamp();
         int tokens = _inputs.Length * options.Accumulate;
         float loss = 0;
@@ -80,11 +90,13 @@ public sealed class Trainer(LanguageModel model, TokenData data, TrainOptions op
             loss += Scalar(terms.CrossEntropy);
             for (int i = 0; i < terms.RouterLosses.Count; i++)
                 routerLosses[i] += Scalar(terms.RouterLosses[i]) / options.Accumulate;
-            experts = ExpertsPerToken();
+            experts = [.. ExpertsPerToken().Select((mean, layer) => mean / options.Accumulate + experts.ElementAtOrDefault(layer))];
             _tape.Backward(terms.Total);
             _tape.Reset();
         }
         float norm = GradNorm.Of(_backend, model.Weights.All);
+        if (!float.IsFinite(loss) || !float.IsFinite(norm))
+            throw Diverged(step, loss, norm);
         float learningRate = options.LearningRate.At(step);
         _optimizer.Step(learningRate, GradNorm.ClipScale(norm, options.ClipNorm));
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

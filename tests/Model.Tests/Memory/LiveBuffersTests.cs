@@ -56,9 +56,9 @@ public sealed class LiveBuffersTests
                 TrainOptions options = Texts.Options(context: 8) with { CheckpointBlocks = checkpoint };
                 using (Trainer trainer = new(model, new TokenData([.. Enumerable.Range(0, 90)], context: 8), options))
                 {
-                    trainer.Step(1);
+                    trainer.Step();
                     int warm = backend.LiveBuffers;
-                    trainer.Step(2);
+                    trainer.Step();
                     trainer.Validate(windows: 1);
                     Assert.Equal(warm, backend.LiveBuffers);
                 }

@@ -90,7 +90,7 @@ public sealed class TrainerTests
         }
 
         using Trainer trainer = new(model, data, options);
-        TrainStep step = trainer.Step(1);
+        TrainStep step = trainer.Step();
         Assert.Equal(loss, step.Loss, 1e-6f * loss);
         Assert.Equal(norm, step.GradNorm, 1e-5f * norm);
     }

@@ -1,0 +1,98 @@
+using System.Globalization;
+
+namespace MoeFromScratch.Model.Training;
+
+/// <summary>
+/// The folder of a run. <c>checkpoint-000500/</c> holds everything after step 500: the model as it is exported and
+/// <c>state.safetensors</c>, from which the run goes on. The folder itself is a checkpoint too, the newest model.
+/// <para>
+/// No moment leaves a checkpoint that does not load, however the process ends. A numbered folder is written under another
+/// name, each file flushed, and gets its name when it is complete; it loses the name before it is deleted. The folder's own
+/// files are replaced one by one, each as a whole, and only the weights ever change.
+/// </para>
+/// </summary>
+/// <param name="limit">Numbered checkpoints to keep, the newest ones; at least 1.</param>
+public sealed class TrainingFolder(string path, int limit)
+{
+    private const string Prefix = "checkpoint-", StateFile = "state.safetensors";
+    private const string Saving = ".saving", Deleting = ".deleting";   // names that no reader takes for a checkpoint
+
+    public string LogFile => Path.Combine(path, "train.jsonl");
+
+    /// <summary>Whether there is a model, whole, sharded or in part, or a checkpoint that a new run would replace.</summary>
+    public bool IsUsed => Checkpoints().Count > 0 || Weights().Any()
+        || File.Exists(Path.Combine(path, "config.json")) || File.Exists(Path.Combine(path, "tokenizer.json"));
+
+    /// <summary>The newest numbered checkpoint, or null.</summary>
+    public string? Newest => Checkpoints().LastOrDefault().Folder;
+
+    /// <summary>The folder's own weights: one file, or shards and their index.</summary>
+    private IEnumerable<string> Weights() => !Directory.Exists(path) ? []
+        : [.. Directory.EnumerateFiles(path, "model*.safetensors"), .. Directory.EnumerateFiles(path, "model*.index.json")];
+
+    /// <summary>Makes the folder, and removes an earlier run: first what makes it a checkpoint.</summary>
+    public void Start()
+    {
+        Directory.CreateDirectory(path);
+        foreach ((_, string folder) in Checkpoints())
+            Remove(folder);
+        foreach (string file in Weights())
+            File.Delete(file);
+        RemoveLeftovers();
+    }
+
+    /// <summary>Continues from the newest checkpoint, if there is one.</summary>
+    /// <returns>Whether there was one.</returns>
+    /// <exception cref="Tensors.Checkpoints.CheckpointException">As for <see cref="Trainer.LoadState"/>.</exception>
+    /// <exception cref="ArgumentException">There is a model without a state to continue from.</exception>
+    public bool Resume(Trainer trainer)
+    {
+        if (Newest is not { } folder)
+            return !IsUsed ? false : throw new ArgumentException($"{path} holds a model, but no {Prefix}N with a {StateFile} to resume from");
+        trainer.LoadState(Path.Combine(folder, StateFile));
+        RemoveLeftovers();
+        trainer.Model.Save(path);       // the process may have ended between the numbered folder and this
+        return true;
+    }
+
+    /// <summary>Saves the run as it is now, then deletes the checkpoints beyond the limit.</summary>
+    /// <exception cref="ArithmeticException">A parameter is not finite; nothing was saved or deleted.</exception>
+    public void Save(Trainer trainer)
+    {
+        string temporary = Path.Combine(path, Saving);
+        string folder = Path.Combine(path, Prefix + trainer.StepsTaken.ToString("D6", CultureInfo.InvariantCulture));
+        if (Directory.Exists(folder))
+            return;
+        RemoveLeftovers();
+        Directory.CreateDirectory(temporary);
+        trainer.SaveState(Path.Combine(temporary, StateFile));
+        trainer.Model.Save(temporary);
+        Directory.Move(temporary, folder);
+        trainer.Model.Save(path);
+        foreach ((_, string old) in Checkpoints().SkipLast(limit))
+            Remove(old);
+    }
+
+    /// <summary>From the oldest to the newest.</summary>
+    private List<(int Step, string Folder)> Checkpoints() => !Directory.Exists(path) ? [] :
+        [.. Directory.EnumerateDirectories(path, Prefix + "*")
+            .Select(static folder => (Known: int.TryParse(Path.GetFileName(folder)[Prefix.Length..], NumberStyles.None,
+                CultureInfo.InvariantCulture, out int step), step, folder))
+            .Where(static c => c.Known).Select(static c => (c.step, c.folder)).OrderBy(static c => c.step)];
+
+    private void Remove(string folder)
+    {
+        string gone = Path.Combine(path, Deleting);
+        if (Directory.Exists(gone))
+            Directory.Delete(gone, recursive: true);
+        Directory.Move(folder, gone);
+        Directory.Delete(gone, recursive: true);
+    }
+
+    private void RemoveLeftovers()
+    {
+        foreach (string name in new[] { Saving, Deleting })
+            if (Path.Combine(path, name) is var leftover && Directory.Exists(leftover))
+                Directory.Delete(leftover, recursive: true);
+    }
+}
