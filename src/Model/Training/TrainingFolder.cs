@@ -20,15 +20,18 @@ public sealed class TrainingFolder(string path, int limit)
     public string LogFile => Path.Combine(path, "train.jsonl");
 
     /// <summary>Whether there is a model, whole, sharded or in part, or a checkpoint that a new run would replace.</summary>
-    public bool IsUsed => Checkpoints().Count > 0 || Weights().Any()
-        || File.Exists(Path.Combine(path, "config.json")) || File.Exists(Path.Combine(path, "tokenizer.json"));
+    public bool IsUsed => Checkpoints().Count > 0 || ModelFiles().Any();
 
     /// <summary>The newest numbered checkpoint, or null.</summary>
     public string? Newest => Checkpoints().LastOrDefault().Folder;
 
-    /// <summary>The folder's own weights: one file, or shards and their index.</summary>
-    private IEnumerable<string> Weights() => !Directory.Exists(path) ? []
-        : [.. Directory.EnumerateFiles(path, "model*.safetensors"), .. Directory.EnumerateFiles(path, "model*.index.json")];
+    /// <summary>The folder's own model: its weights, in one file or in shards with an index, then what describes them.</summary>
+    private IEnumerable<string> ModelFiles() => !Directory.Exists(path) ? []
+        :
+        [
+            .. Directory.EnumerateFiles(path, "model*.safetensors"), .. Directory.EnumerateFiles(path, "model*.index.json"),
+            .. Directory.EnumerateFiles(path, "config.json"), .. Directory.EnumerateFiles(path, "tokenizer.json"),
+        ];
 
     /// <summary>Makes the folder, and removes an earlier run: first what makes it a checkpoint.</summary>
     public void Start()
@@ -36,7 +39,7 @@ public sealed class TrainingFolder(string path, int limit)
         Directory.CreateDirectory(path);
         foreach ((_, string folder) in Checkpoints())
             Remove(folder);
-        foreach (string file in Weights())
+        foreach (string file in ModelFiles())
             File.Delete(file);
         RemoveLeftovers();
     }
