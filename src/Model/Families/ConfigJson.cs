@@ -102,13 +102,17 @@ public sealed class ConfigJson
         : throw Refused(key, value, "true or false");
 
     /// <summary>One token id or a list of them.</summary>
-    public IReadOnlyList<int> TokenIds(string key)
+    public IReadOnlyList<int> TokenIds(string key) =>
+        Find(key) is { ValueKind: JsonValueKind.Number } ? [Int(key, min: 0, max: int.MaxValue)] : Ints(key);
+
+    /// <summary>A list of integers of at least 0; absent and null are an empty one.</summary>
+    public IReadOnlyList<int> Ints(string key)
     {
         if (Find(key) is not { } value)
             return [];
-        if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out _)))
-            return [.. value.EnumerateArray().Select(static v => v.GetInt32())];
-        return [Int(key, min: 0, max: int.MaxValue)];
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0)
+            ? [.. value.EnumerateArray().Select(static v => v.GetInt32())]
+            : throw Refused(key, value, "a list of integers of at least 0");
     }
 
     /// <summary>Refuses every value but the listed ones (absent and null included where the list has null).</summary>

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Families;
@@ -42,6 +43,13 @@ internal static class LlamaKeys
             ? attention
             : throw json.Refused($"{attention.Heads} heads of {attention.HeadDim} do not make up hidden_size {json.Int("hidden_size")}, as this family's do");
     }
+
+    /// <summary>The one router loss of Mixtral and its kin: load balance over the tokens of all layers together.</summary>
+    public static IReadOnlyList<RouterLoss> BalanceOverTheModel(ConfigJson json, float absent) =>
+        [new LoadBalanceLoss(json.Float("router_aux_loss_coef", absent: absent), BalanceScope.Model)];
+
+    /// <summary>The coefficient of a family's one router loss; 0 without it.</summary>
+    public static float Coefficient(ModelConfig config) => config.RouterLosses.Count > 0 ? config.RouterLosses[0].Coefficient : 0;
 
     /// <summary>Qwen's windows: transformers' releases disagree about the layers that they are for.</summary>
     public static void RefuseSlidingWindow(ConfigJson json)

@@ -26,7 +26,7 @@ public sealed class Mixtral : Family
             window: json.Int("sliding_window", absent: 0));
         return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe) with
         {
-            RouterLosses = [new LoadBalanceLoss(json.Float("router_aux_loss_coef", absent: 0.001f), BalanceScope.Model)],
+            RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),
         };
     }
 
@@ -41,7 +41,7 @@ public sealed class Mixtral : Family
         json["num_local_experts"] = LlamaKeys.Single(config, "number of experts", static l => ((MoeConfig)l).NumExperts);
         json["num_experts_per_tok"] = LlamaKeys.Single(config, "top_k", static l => ((TopKRouterConfig)((MoeConfig)l).Router).TopK);
         json["intermediate_size"] = LlamaKeys.Single(config, "width", static l => ((FfnExpertsConfig)((MoeConfig)l).Banks[0]).IntermediateSize);
-        json["router_aux_loss_coef"] = config.RouterLosses is [var balance] ? balance.Coefficient : 0;
+        json["router_aux_loss_coef"] = LlamaKeys.Coefficient(config);
         json["sliding_window"] = config.Attention.Window == 0 ? null : config.Attention.Window;
         return json;
     }

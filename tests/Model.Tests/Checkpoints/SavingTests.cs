@@ -181,6 +181,18 @@ public sealed class SavingTests : IDisposable
         Refused("llama", llama with { RouterLosses = [new RouterZLoss(1)] });
         Refused("qwen2", qwen2 with { Attention = qwen2.Attention with { QkvBias = false } });
         Refused("qwen2", qwen2 with { Layers = [new DenseConfig(11, Bias: true)] });
+        ModelConfig olmoe = Variants.All["olmoe clipped, grouped"], qwen2Moe = Variants.All["qwen2-moe"], qwen3Moe = Variants.All["qwen3-moe raw, tied"];
+        Refused("olmoe", olmoe with { Attention = olmoe.Attention with { HeadDim = 8 } });
+        Refused("olmoe", olmoe with { Attention = olmoe.Attention with { QkNorm = QkNorm.PerHead } });
+        Refused("olmoe", qwen2Moe);
+        Refused("olmoe", olmoe with { Layers = [.. olmoe.Layers, new DenseConfig(9)] });
+        Refused("qwen2-moe", qwen2Moe with { Layers = [topK] });
+        Refused("qwen2-moe", qwen2Moe with { Layers = [new DenseConfig(9)] });
+        Refused("qwen2-moe", qwen2Moe with { Layers = [topP] });
+        Refused("qwen2-moe", qwen2Moe with { Layers = [.. qwen2Moe.Layers, new DenseConfig(9), new DenseConfig(8)] });
+        Refused("qwen2-moe", qwen2Moe with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
+        Refused("qwen3-moe", qwen3Moe with { Attention = qwen3Moe.Attention with { QkvBias = true } });
+        Refused("qwen3-moe", qwen3Moe with { Layers = qwen2Moe.Layers });
         Tiny.Family("llama").Write(llama);
         Tiny.Family("qwen2").Write(qwen2);
         Tiny.Family("dynamic-moe").Write(dynamic);

@@ -1,9 +1,10 @@
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Routers;
 
 namespace MoeFromScratch.Model.Tests.Checkpoints;
 
-/// <summary>Small models of both families in the corners of what their configs can say.</summary>
+/// <summary>Small models of the families in the corners of what their configs can say.</summary>
 public static class Variants
 {
     public static IReadOnlyDictionary<string, ModelConfig> All { get; } = new Dictionary<string, ModelConfig>
@@ -22,25 +23,40 @@ public static class Variants
         ["mixtral all experts"] = Mixtral(4, heads: 5, kvHeads: 5, headDim: 6, hidden: 31, experts: 4, width: 5, window: 0),
         ["mixtral wide heads, window 8"] = Mixtral(2, heads: 2, kvHeads: 1, headDim: 34, hidden: 17, experts: 8, width: 33, window: 8),
 
-        ["llama"] = Dense(heads: 4, kvHeads: 2, headDim: 6, width: 17),
-        ["llama all biases, tied"] = Biased(Dense(heads: 2, kvHeads: 1, headDim: 10, width: 9, bias: true)) with { TieWordEmbeddings = true },
-        ["llama attention biases, narrow heads"] = Biased(Dense(heads: 5, kvHeads: 5, headDim: 2, width: 5)),
-        ["qwen2 tied, wide heads"] = Biased(Dense(heads: 2, kvHeads: 2, headDim: 14, width: 23), output: false) with { TieWordEmbeddings = true },
+        ["llama"] = Dense(Heads(4, 2, 6), new(17)),
+        ["llama all biases, tied"] = Dense(Biased(Heads(2, 1, 10)), new(9, Bias: true)) with { TieWordEmbeddings = true },
+        ["llama attention biases, narrow heads"] = Dense(Biased(Heads(5, 5, 2)), new(5)),
+        ["qwen2 tied, wide heads"] = Dense(Biased(Heads(2, 2, 14), output: false), new(23)) with { TieWordEmbeddings = true },
+
+        ["olmoe clipped, grouped"] = Model(Heads(2, 1, 10) with { QkNorm = QkNorm.Whole, ClipQkv = 0.7f }, Experts(3, 6, 9, renormalize: false)),
+        ["olmoe renormalised, biases, tied"] =
+            Model(Biased(Heads(5, 5, 4)) with { QkNorm = QkNorm.Whole }, Experts(2, 5, 7)) with { TieWordEmbeddings = true },
+        ["qwen2-moe"] = Model(Biased(Heads(2, 1, 10), output: false), Experts(2, 5, 7, renormalize: false, new SharedExpertConfig(11, Gated: true))),
+        ["qwen2-moe renormalised, some layers dense, tied"] = Sparse(Biased(Heads(2, 2, 10), output: false),
+            Experts(3, 4, 6, renormalize: true, new SharedExpertConfig(3, Gated: true)), new(17), 1, 3) with { TieWordEmbeddings = true },
+        ["qwen3-moe biases, first layer dense"] = Sparse(Biased(Heads(4, 2, 6)) with { QkNorm = QkNorm.PerHead }, Experts(3, 5, 7), new(13), 1, 2),
+        ["qwen3-moe raw, tied"] = Model(Heads(2, 2, 12) with { QkNorm = QkNorm.PerHead }, Experts(1, 3, 9, renormalize: false)) with { TieWordEmbeddings = true },
     };
 
     public static TheoryData<string> Names { get; } = [.. All.Keys];
 
     public static string FamilyOf(string variant) => variant.Split(' ')[0];
 
-    private static ModelConfig Dense(int heads, int kvHeads, int headDim, int width, bool bias = false) => Tiny.Config("mixtral") with
-    {
-        Attention = new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim },
-        Layers = [.. Enumerable.Repeat(new DenseConfig(width, bias), 2)],
-        RouterLosses = [],
-    };
+    private static AttentionConfig Heads(int heads, int kvHeads, int headDim) => new() { Heads = heads, KvHeads = kvHeads, HeadDim = headDim };
 
-    private static ModelConfig Biased(ModelConfig c, bool output = true) =>
-        c with { Attention = c.Attention with { QkvBias = true, OutputBias = output } };
+    private static AttentionConfig Biased(AttentionConfig c, bool output = true) => c with { QkvBias = true, OutputBias = output };
+
+    private static MoeConfig Experts(int topK, int count, int width, bool renormalize = true, params ReadOnlySpan<ExpertBankConfig> alsoBanks) =>
+        new(new TopKRouterConfig(topK, renormalize), [new FfnExpertsConfig(count, width), .. alsoBanks]);
+
+    private static ModelConfig Model(AttentionConfig attention, params FeedForwardConfig[] layers) =>
+        Tiny.Config("mixtral") with { Attention = attention, Layers = layers };
+
+    private static ModelConfig Dense(AttentionConfig attention, DenseConfig layer) => Model(attention, layer, layer) with { RouterLosses = [] };
+
+    /// <summary>Experts in the named layers, the last of which is the last.</summary>
+    private static ModelConfig Sparse(AttentionConfig attention, MoeConfig moe, DenseConfig dense, params int[] mixtures) =>
+        Model(attention, [.. Enumerable.Range(0, mixtures[^1] + 1).Select(i => mixtures.Contains(i) ? (FeedForwardConfig)moe : dense)]);
 
     private static ModelConfig Dynamic(float topP, int frequency, int layers, int hidden, int heads, int experts, int width)
     {

@@ -11,7 +11,8 @@ namespace MoeFromScratch.Model.Tests.Parity;
 /// <summary>What the reference implementation computed for one of the golden models.</summary>
 public sealed class GoldenCase
 {
-    public static IReadOnlyList<string> Names { get; } = ["dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2"];
+    public static IReadOnlyList<string> Names { get; } = ["dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
+        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied"];
 
     public GoldenCase(string name)
     {
