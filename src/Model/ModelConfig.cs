@@ -70,4 +70,10 @@ public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConf
 {
     /// <summary>E, over all banks.</summary>
     public int NumExperts => Banks.Sum(static b => b.Count);
+
+    /// <summary>What the experts see is so many times what the router sees.</summary>
+    public float InputScale { get; init; } = 1;
+
+    /// <summary>[E] one value for each of the router's columns.</summary>
+    public float[] Columns(Func<ExpertBankConfig, float> value) => [.. Banks.SelectMany(b => Enumerable.Repeat(value(b), b.Count))];
 }

@@ -1,4 +1,5 @@
 using MoeFromScratch.Contract;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
@@ -157,6 +158,24 @@ public sealed class SavingTests : IDisposable
         Refused("mixtral", mixtral with { Layers = [topK, topK with { Banks = [new FfnExpertsConfig(4, 14)] }] });
         Refused("mixtral", mixtral with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
         Refused("mixtral", mixtral with { RouterLosses = [new LoadBalanceLoss(0.1f, BalanceScope.Model), new RouterZLoss(0.1f)] });
+        ModelConfig plusPlus = Variants.All["moe-plus-plus standardized, plain input"];
+        MoeConfig zero = (MoeConfig)plusPlus.Layers[0];
+        MoePlusPlusRouterConfig router = (MoePlusPlusRouterConfig)zero.Router;
+        Refused("moe-plus-plus", plusPlus with { RouterLosses = [new HeterogeneousBalanceLoss(0.01f, 0.5f)] });
+        Refused("moe-plus-plus", plusPlus with { Attention = plusPlus.Attention with { Window = 4 } });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero, new DenseConfig(7)] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [topK] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { InputScale = 3 }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Banks = [zero.Banks[0], zero.Banks[2], zero.Banks[1], zero.Banks[3]] }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Banks = [new FfnExpertsConfig(5, 7), .. zero.Banks.Skip(1)] }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero, zero with { Router = router with { LogitsStd = 0 } }] });
+        foreach (MoePlusPlusRouterConfig other in new[]
+            {
+                router with { TopK = 3 }, router with { Gating = MoePlusPlusGating.Raw }, router with { Capacity = new CapacityConfig(1.1f) },
+                router with { Gate = new GateConfig() }, router with { Gate = new GateConfig { Residual = true, HiddenSize = 5 } },
+            })
+            Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Router = other }] });
+        Tiny.Family("moe-plus-plus").Write(plusPlus);
         Tiny.Family("dynamic-moe").Write(dynamic);
         Tiny.Family("mixtral").Write(mixtral);
 
@@ -172,7 +191,7 @@ public sealed class SavingTests : IDisposable
             (expected.VocabSize, expected.HiddenSize, expected.MaxPositions, expected.RmsNormEps, expected.TieWordEmbeddings, expected.InitStd),
             (actual.VocabSize, actual.HiddenSize, actual.MaxPositions, actual.RmsNormEps, actual.TieWordEmbeddings, actual.InitStd));
 
-        static string Describe(FeedForwardConfig layer) => layer is MoeConfig m ? $"{m.Router} {string.Join(' ', m.Banks)}" : layer.ToString();
+        static string Describe(FeedForwardConfig layer) => layer is MoeConfig m ? $"{m.Router} {string.Join(' ', m.Banks)} {m.InputScale}" : layer.ToString();
     }
 
     /// <summary>Changes one tensor of the first folder's file, or a copy of it under another name.</summary>

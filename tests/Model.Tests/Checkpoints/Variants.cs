@@ -1,9 +1,10 @@
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Routers;
 
 namespace MoeFromScratch.Model.Tests.Checkpoints;
 
-/// <summary>Small models of both families in the corners of what their configs can say.</summary>
+/// <summary>Small models of the families in the corners of what their configs can say.</summary>
 public static class Variants
 {
     public static IReadOnlyDictionary<string, ModelConfig> All { get; } = new Dictionary<string, ModelConfig>
@@ -21,6 +22,9 @@ public static class Variants
         ["mixtral window 1"] = Mixtral(2, heads: 3, kvHeads: 1, headDim: 2, hidden: 7, experts: 4, width: 3, window: 1),
         ["mixtral all experts"] = Mixtral(4, heads: 5, kvHeads: 5, headDim: 6, hidden: 31, experts: 4, width: 5, window: 0),
         ["mixtral wide heads, window 8"] = Mixtral(2, heads: 2, kvHeads: 1, headDim: 34, hidden: 17, experts: 8, width: 33, window: 8),
+        ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
+        ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
+        ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
     };
 
     public static TheoryData<string> Names { get; } = [.. All.Keys];
@@ -36,6 +40,22 @@ public static class Variants
             HiddenSize = hidden,
             Attention = tiny.Attention with { Heads = heads, KvHeads = heads, HeadDim = hidden / heads },
             Layers = [.. Enumerable.Range(0, layers).Select(i => i % frequency == 0 ? (FeedForwardConfig)moe : new DenseConfig(width))],
+        };
+    }
+
+    private static ModelConfig PlusPlus(MoePlusPlusGating gating, bool twoLayers, float std, float scale, int ffn, int width)
+    {
+        MoePlusPlusRouterConfig router = new(2, gating)
+        {
+            Gate = new GateConfig { HiddenSize = twoLayers ? 8 * (ffn + 4) : 0, Residual = true },
+            LogitsStd = std,
+        };
+        return Tiny.Config("dynamic-moe") with
+        {
+            Layers = [.. Enumerable.Repeat(new MoeConfig(router,
+            [
+                new FfnExpertsConfig(ffn, width) { Fused = true }, new ConstantExpertsConfig(2), new CopyExpertsConfig(1), new ZeroExpertsConfig(1),
+            ]) { InputScale = scale }, 3)],
         };
     }
 

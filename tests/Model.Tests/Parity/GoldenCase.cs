@@ -11,7 +11,11 @@ namespace MoeFromScratch.Model.Tests.Parity;
 /// <summary>What the reference implementation computed for one of the golden models.</summary>
 public sealed class GoldenCase
 {
-    public static IReadOnlyList<string> Names { get; } = ["dynamic-moe", "mixtral", "mixtral-bf16-sharded"];
+    public static IReadOnlyList<string> Names { get; } =
+    [
+        "dynamic-moe", "mixtral", "mixtral-bf16-sharded",
+        "moe-plus-plus", "moe-plus-plus-mixtral-gating",
+    ];
 
     public GoldenCase(string name)
     {
