@@ -16,9 +16,9 @@ public sealed class Block
 
     public Block(ModelConfig model, FeedForwardConfig feedForward, WeightScope w)
     {
-        _inputNorm = new RmsNorm(model, w["input_layernorm"]);
+        _inputNorm = new RmsNorm(model, w["input_layernorm"], model.HiddenSize);
         _attention = new Attention(model, w["self_attn"]);
-        _postAttentionNorm = new RmsNorm(model, w["post_attention_layernorm"]);
+        _postAttentionNorm = new RmsNorm(model, w["post_attention_layernorm"], model.HiddenSize);
         FeedForward = feedForward switch
         {
             MoeConfig moe => new MoeLayer(model, moe, w["mlp"]),

@@ -33,6 +33,26 @@ public sealed record ModelConfig
 
     public int? BosTokenId { get; init; }
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
+
+    /// <summary>Whether both are the same model, lists compared by what they hold; a loss that counts nothing is none.</summary>
+    public bool Describes(ModelConfig other)
+    {
+        return Plain(this) == Plain(other) && Layers.SequenceEqual(other.Layers) && EosTokenIds.SequenceEqual(other.EosTokenIds)
+            && Losses(this).SequenceEqual(Losses(other));
+
+        static ModelConfig Plain(ModelConfig c) => c with { Layers = [], RouterLosses = [], EosTokenIds = [] };
+        static IEnumerable<RouterLoss> Losses(ModelConfig c) => c.RouterLosses.Where(static l => l.Coefficient != 0);
+    }
+}
+
+/// <summary>What is normalised of queries and keys before they are turned.</summary>
+public enum QkNorm
+{
+    None,
+    /// <summary>Each head by itself, all with the same weights [K] (Qwen3).</summary>
+    PerHead,
+    /// <summary>The whole projection [H·K] (OLMoE).</summary>
+    Whole,
 }
 
 /// <summary>Grouped-query attention with rotary positions.</summary>
@@ -53,6 +73,17 @@ public sealed record AttentionConfig
     /// <summary>With a value above 0, a token sees only the last so many.</summary>
     public int Window { get; init; }
 
+    /// <summary>Whether the query, key and value projections have biases.</summary>
+    public bool QkvBias { get; init; }
+
+    /// <summary>Whether the output projection has a bias.</summary>
+    public bool OutputBias { get; init; }
+
+    public QkNorm QkNorm { get; init; }
+
+    /// <summary>With a value above 0, queries, keys and values are cut off at ± it, after their norm.</summary>
+    public float ClipQkv { get; init; }
+
     /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it.</summary>
     public float[] RopeFrequencies() =>
         [.. Enumerable.Range(0, HeadDim / 2).Select(i => 1f / MathF.Pow(RopeTheta, 2f * i / HeadDim))];
@@ -63,7 +94,8 @@ public abstract record FeedForwardConfig;
 
 /// <summary>One SwiGLU for all tokens.</summary>
 /// <param name="IntermediateSize">F</param>
-public sealed record DenseConfig(int IntermediateSize) : FeedForwardConfig;
+/// <param name="Bias">Whether its three matrices have biases.</param>
+public sealed record DenseConfig(int IntermediateSize, bool Bias = false) : FeedForwardConfig;
 
 /// <summary>A router and the experts it chooses from; the banks' order is the order of the router's rows.</summary>
 public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConfig> Banks) : FeedForwardConfig
@@ -76,4 +108,8 @@ public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConf
 
     /// <summary>[E] one value for each of the router's columns.</summary>
     public float[] Columns(Func<ExpertBankConfig, float> value) => [.. Banks.SelectMany(b => Enumerable.Repeat(value(b), b.Count))];
+
+    public bool Equals(MoeConfig? other) => other is not null && Router == other.Router && InputScale == other.InputScale && Banks.SequenceEqual(other.Banks);
+
+    public override int GetHashCode() => HashCode.Combine(Router, Banks.Count);
 }

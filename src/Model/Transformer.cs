@@ -23,7 +23,7 @@ public sealed class Transformer : IDisposable
         WeightScope w = weights.Root["model"];
         _embedding = w["embed_tokens"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _blocks = [.. config.Layers.Select((layer, i) => new Block(config, layer, w["layers"][i]))];
-        _norm = new RmsNorm(config, w["norm"]);
+        _norm = new RmsNorm(config, w["norm"], config.HiddenSize);
         _head = config.TieWordEmbeddings
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));

@@ -42,6 +42,16 @@ internal static unsafe partial class Check
             Matrix(x, like.Rows, like.Cols, name);
     }
 
+    /// <summary>w is a vector whose length divides the columns of x: each row of x holds that many vectors. Returns how many there are in all.</summary>
+    public static int Vectors(Tensor x, Tensor w, Tensor r)
+    {
+        F32(w, nameof(w));
+        if (w.Count == 0 || x.Cols % w.Count != 0)
+            Fail(w, nameof(w), $"{DType.F32} with a number of elements that divides {x.Cols}");
+        Vector(r, x.Count / w.Count, nameof(r));
+        return checked((int)(x.Count / w.Count));
+    }
+
     /// <summary>A rule that is not a shape; the message is a constant.</summary>
     public static void That(bool holds, string rule)
     {

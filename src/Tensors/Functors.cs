@@ -53,6 +53,16 @@ public readonly struct Relu : IUnary
     public static V Slope<V>(V x) where V : struct, ILanes<V> => V.IfPositive(x, V.Of(1), V.Of(0));
 }
 
+/// <summary>clip(x) = x between −1 and 1, the nearer of the two outside; slope 0 outside.</summary>
+public readonly struct Clip : IUnary
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Apply<V>(V x) where V : struct, ILanes<V> => V.Clamp(x, -1, 1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Slope<V>(V x) where V : struct, ILanes<V> => V.IfPositive(V.Abs(x) - V.Of(1), V.Of(0), V.Of(1));
+}
+
 /// <summary>tanh(x) = sign(x) · (1 − e^(−2|x|)) / (1 + e^(−2|x|)): no overflow, no cancellation of large terms.</summary>
 public readonly struct Tanh : IUnary
 {

@@ -96,7 +96,10 @@ public interface IBackend : IDisposable
     /// <summary>dx[t,d] += dy[t] · e^(x[t,d] − y[t])</summary>
     void LogSumExpGrad(Tensor x, Tensor y, Tensor dy, Tensor dx);
 
-    /// <summary>y[t] = x[t] · r[t] · w, r[t] = 1 / √(mean_d x[t,d]² + eps).   x [T, D], w [D] → y [T, D], r [T]</summary>
+    /// <summary>
+    /// y[t] = x[t] · r[t] · w, r[t] = 1 / √(mean_d x[t,d]² + eps).   x [T, D], w [D] → y [T, D], r [T]. A row of x may hold
+    /// several vectors, such as a query's heads: x counts as [x.Count / D, D], with D the length of w.
+    /// </summary>
     void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r);
 
     /// <summary>With g = dy · w: dx += r · (g − x · r² · mean_d(g · x)); dw += Σ_t dy · x · r.</summary>

@@ -31,6 +31,8 @@ public abstract partial class BackendContract
         ["LogSumExp to too few"] = t => t.Backend.LogSumExp(t.Normal([3, 4]), t.Normal([2])),
         ["LogSumExpGrad from too few"] = t => t.Backend.LogSumExpGrad(t.Normal([3, 4]), t.Normal([2]), t.Normal([3]), t.Normal([3, 4])),
         ["RmsNorm with a weight too short"] = t => t.Backend.RmsNorm(t.Normal([3, 4]), t.Normal([3]), 0, t.Normal([3, 4]), t.Normal([3])),
+        ["RmsNorm with an empty weight"] = t => t.Backend.RmsNorm(t.Normal([3, 4]), t.Normal([0]), 0, t.Normal([3, 4]), t.Normal([3])),
+        ["RmsNorm of heads with too few scales"] = t => t.Backend.RmsNorm(t.Normal([3, 4]), t.Normal([2]), 0, t.Normal([3, 4]), t.Normal([3])),
         ["RmsNormGrad with a weight too short"] = t =>
             t.Backend.RmsNormGrad(t.Normal([3, 4]), t.Normal([4]), t.Normal([3]), t.Normal([3, 4]), null, t.Normal([3])),
         ["Linear of unequal inner sizes"] = t => t.Backend.Linear(t.Normal([2, 3]), t.Normal([5, 4]), t.Normal([2, 5])),

@@ -81,6 +81,19 @@ public abstract partial class BackendContract
             Agree(Sums, t => t.Backend.RmsNorm(t.Normal([T, D], scale: scale), t.Normal([D]), 1e-6f, t.Output("y", [T, D]), t.Output("r", [T])));
     }
 
+    /// <summary>Several vectors to a row, as the heads of a query.</summary>
+    [Fact]
+    public void RmsNorm_of_heads()
+    {
+        foreach ((int T, int heads, int D) in new[] { (1, 1, 3), (3, 4, 6), (5, 2, 17), (9, 3, 64), (40, 7, 33) })
+            Agree(Sums, t =>
+            {
+                Tensor x = t.Normal([T, heads * D]), w = t.Normal([D]), r = t.Output("r", [T, heads]);
+                t.Backend.RmsNorm(x, w, 1e-6f, t.Output("y", [T, heads * D]), r);
+                t.Backend.RmsNormGrad(x, w, r, t.Normal([T, heads * D]), t.Accumulator("dx", [T, heads * D]), t.Accumulator("dw", [D]));
+            });
+    }
+
     [Theory, MemberData(nameof(Matrices))]
     public void RmsNormGrad_adds_both_gradients_or_one(int T, int D)
     {

@@ -4,5 +4,6 @@ namespace MoeFromScratch.Autograd.Weights;
 public readonly record struct Init(float Mean, float Std)
 {
     public static Init Ones => new(1, 0);
+    public static Init Zeros => new(0, 0);
     public static Init Normal(float std) => new(0, std);
 }

@@ -126,6 +126,14 @@ public sealed class ConfigJson
             throw Refused(key, value, string.Join(" or ", allowed.ToArray().Select(static a => a ?? "null")));
     }
 
+    /// <summary>Refuses keys with any value but null: they would change the results.</summary>
+    public void Refuse(params ReadOnlySpan<string> keys)
+    {
+        foreach (string key in keys)
+            if (Has(key))
+                throw new CheckpointException(Path, $"{key} is not supported for this family");
+    }
+
     /// <summary>Refuses a key that nobody asked for, in a file that has no other reader.</summary>
     public void RequireAllAsked()
     {

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Families;
 
@@ -10,8 +11,9 @@ internal static class LlamaKeys
     public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers)
     {
         json.Only("hidden_act", "silu", "swish");
-        if (json.Has("rope_scaling"))
-            throw json.Refused("rope_scaling is not supported for this family");
+        json.Refuse("quantization_config", "rope_scaling", "rope_parameters");
+        if (json.Float("partial_rotary_factor", absent: 1) != 1)
+            throw json.Refused("partial_rotary_factor is not supported for this family");
         IReadOnlyList<int> bos = json.TokenIds("bos_token_id");
         return new ModelConfig
         {
@@ -26,6 +28,26 @@ internal static class LlamaKeys
             BosTokenId = bos.Count > 0 ? bos[0] : null,
             EosTokenIds = json.TokenIds("eos_token_id"),
         };
+    }
+
+    /// <summary>Heads by the usual keys: num_key_value_heads, head_dim, rope_theta.</summary>
+    /// <param name="freeHeadDim">Whether heads may be of another size than the hidden size divided among them.</param>
+    public static AttentionConfig Attention(ConfigJson json, bool freeHeadDim, float absentTheta = 10_000)
+    {
+        AttentionConfig attention = Attention(json,
+            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
+            headDim: json.Int("head_dim", absent: 0),
+            ropeTheta: json.Float("rope_theta", aboveMin: true, absent: absentTheta));
+        return freeHeadDim || attention.Heads * attention.HeadDim == json.Int("hidden_size")
+            ? attention
+            : throw json.Refused($"{attention.Heads} heads of {attention.HeadDim} do not make up hidden_size {json.Int("hidden_size")}, as this family's do");
+    }
+
+    /// <summary>Qwen's windows: transformers' releases disagree about the layers that they are for.</summary>
+    public static void RefuseSlidingWindow(ConfigJson json)
+    {
+        if (json.Bool("use_sliding_window", absent: false))
+            throw json.Refused("use_sliding_window is not supported for this family");
     }
 
     /// <summary>Heads and their size.</summary>
@@ -72,6 +94,26 @@ internal static class LlamaKeys
         ["use_cache"] = true,
         ["vocab_size"] = c.VocabSize,
     };
+
+    /// <summary>The config.json as written, if it reads back as the same model: what a family has no words for is refused.</summary>
+    /// <exception cref="ArgumentException">It does not.</exception>
+    public static JsonObject Faithful(Family family, ModelConfig config, JsonObject json)
+    {
+        ArgumentException refusal = new($"a {family.Name} checkpoint's config.json cannot describe this model");
+        try
+        {
+            return family.Read(ConfigJson.Parse("config.json", json.ToJsonString())).Describes(config) ? json : throw refusal;
+        }
+        catch (CheckpointException)
+        {
+            throw refusal;
+        }
+    }
+
+    /// <summary>A layer as the kind that the family has there.</summary>
+    /// <exception cref="ArgumentException">It is of another kind.</exception>
+    public static T As<T>(object layer) where T : class =>
+        layer as T ?? throw new ArgumentException($"this family has a {typeof(T).Name} where the model has a {layer.GetType().Name}");
 
     /// <summary>The one value that all layers of a family without per-layer values share.</summary>
     /// <exception cref="ArgumentException">The layers disagree.</exception>

@@ -39,35 +39,24 @@ public sealed class MoePlusPlus : Family
         {
             InputScale = doubled ? TopK : 1,
         };
-        AttentionConfig attention = LlamaKeys.Attention(json,
-            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
-            headDim: 0,
-            ropeTheta: json.Float("rope_theta", aboveMin: true, absent: 10_000));
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false);
         return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => moe);
     }
 
     public override JsonObject Write(ModelConfig config)
     {
-        if (config.Attention.Window != 0 || config.Attention.Heads * config.Attention.HeadDim != config.HiddenSize)
-            throw new ArgumentException("moe-plus-plus checkpoints have attention over the whole width, no window");
-        if (config.RouterLosses.Count > 0)
-            throw new ArgumentException("moe-plus-plus checkpoints have no words for router losses: they belong to the training options");
-        if (!config.Layers.All(static l => l is MoeConfig m && IsWritable(m)))
-            throw new ArgumentException("moe-plus-plus checkpoints have fused feed-forward experts, two constant, one copy and one zero expert behind "
-                + "a top-2 MoE++ router with gating residuals and no capacity in every layer");
-        FfnExpertsConfig ffn = LlamaKeys.Single(config, "bank of experts", static l => (FfnExpertsConfig)((MoeConfig)l).Banks[0]);
-        MoePlusPlusRouterConfig router = LlamaKeys.Single(config, "router", static l => (MoePlusPlusRouterConfig)((MoeConfig)l).Router);
-        float scale = LlamaKeys.Single(config, "input scale", static l => ((MoeConfig)l).InputScale);
+        MoeConfig moe = LlamaKeys.Single(config, "feed-forward layer", LlamaKeys.As<MoeConfig>);
+        MoePlusPlusRouterConfig router = LlamaKeys.As<MoePlusPlusRouterConfig>(moe.Router);
         JsonObject json = LlamaKeys.Write(config, Architecture, "MoE++");
-        json["intermediate_size"] = ffn.IntermediateSize;
-        json["num_experts"] = new JsonArray(ffn.Count + ZeroComputation);
+        json["intermediate_size"] = LlamaKeys.As<FfnExpertsConfig>(moe.Banks[0]).IntermediateSize;
+        json["num_experts"] = new JsonArray(moe.NumExperts);
         json["moe_expert_interval"] = 1;
         json["moe_use_mixtral_gating"] = router.Gating == MoePlusPlusGating.Mixtral;
         json["moe_2layer_gate"] = router.Gate.HiddenSize > 0;
         json["moe_use_logits_norm"] = router.LogitsStd > 0;
         json["moe_gate_norm_std"] = router.LogitsStd > 0 ? router.LogitsStd : 1;
-        json["moe_feature_no_mul_topk"] = scale == 1;
-        return json;
+        json["moe_feature_no_mul_topk"] = moe.InputScale == 1;
+        return LlamaKeys.Faithful(this, config, json);
     }
 
     public override string NameInFile(string path) =>
@@ -75,13 +64,4 @@ public sealed class MoePlusPlus : Family
 
     /// <summary>Older checkpoints of llama's descendants store their rotary frequencies.</summary>
     public override bool Ignores(string nameInFile) => nameInFile.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
-
-    private static bool IsWritable(MoeConfig moe) =>
-        moe is
-        {
-            Router: MoePlusPlusRouterConfig { TopK: TopK, Gating: not MoePlusPlusGating.Raw, Capacity: null, Gate.Residual: true } router,
-            Banks: [FfnExpertsConfig { Fused: true, Shared: false }, ConstantExpertsConfig { Count: Constants }, CopyExpertsConfig { Count: 1 }, ZeroExpertsConfig { Count: 1 }],
-        }
-        && (router.Gate.HiddenSize == 0 || router.Gate.HiddenSize == GateFactor * moe.NumExperts)
-        && (moe.InputScale == 1 || (moe.InputScale == TopK && router.Gating == MoePlusPlusGating.WithoutZero));
 }

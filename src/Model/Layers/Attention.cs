@@ -6,21 +6,29 @@ using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Layers;
 
-/// <summary>Causal grouped-query attention with rotary positions: y = o(attention(rope(q x), rope(k x), v x)).</summary>
+/// <summary>Causal grouped-query attention with rotary positions: y = o(attention(rope(norm(q x)), rope(norm(k x)), v x)).</summary>
 public sealed class Attention
 {
-    private readonly Tensor _q, _k, _v, _o;
+    private readonly AttentionConfig _config;
+    private readonly Projection _q, _k, _v, _o;
+    private readonly RmsNorm? _qNorm, _kNorm;
     private readonly RopeLayout _rope;
     private readonly AttentionLayout _layout;
 
     public Attention(ModelConfig model, WeightScope w)
     {
-        AttentionConfig c = model.Attention;
+        AttentionConfig c = _config = model.Attention;
         int queries = c.Heads * c.HeadDim, keys = c.KvHeads * c.HeadDim;
-        _q = w["q_proj"].Get("weight", [queries, model.HiddenSize], Init.Normal(model.InitStd));
-        _k = w["k_proj"].Get("weight", [keys, model.HiddenSize], Init.Normal(model.InitStd));
-        _v = w["v_proj"].Get("weight", [keys, model.HiddenSize], Init.Normal(model.InitStd));
-        _o = w["o_proj"].Get("weight", [model.HiddenSize, queries], Init.Normal(model.InitStd));
+        _q = new Projection(model, w["q_proj"], queries, model.HiddenSize, c.QkvBias);
+        _k = new Projection(model, w["k_proj"], keys, model.HiddenSize, c.QkvBias);
+        _v = new Projection(model, w["v_proj"], keys, model.HiddenSize, c.QkvBias);
+        _o = new Projection(model, w["o_proj"], model.HiddenSize, queries, c.OutputBias);
+        if (c.QkNorm != QkNorm.None)
+        {
+            bool whole = c.QkNorm == QkNorm.Whole;
+            _qNorm = new RmsNorm(model, w["q_norm"], whole ? queries : c.HeadDim);
+            _kNorm = new RmsNorm(model, w["k_norm"], whole ? keys : c.HeadDim);
+        }
         _rope = new RopeLayout(c.HeadDim);
         _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, 1 / MathF.Sqrt(c.HeadDim), Causal: true, c.Window);
     }
@@ -30,11 +38,20 @@ public sealed class Attention
     /// <param name="cache">This layer's keys and values so far, or null to attend within the batch alone.</param>
     public Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
     {
-        Tensor q = g.Rope(g.Linear(x, _q), batch.Positions, frequencies, _rope);      // [T, H·K]
-        Tensor k = g.Rope(g.Linear(x, _k), batch.Positions, frequencies, _rope);      // [T, Hkv·K]
-        Tensor v = g.Linear(x, _v);                                                   // [T, Hkv·K]
+        Tensor q = g.Rope(Project(g, x, _q, _qNorm), batch.Positions, frequencies, _rope);      // [T, H·K]
+        Tensor k = g.Rope(Project(g, x, _k, _kNorm), batch.Positions, frequencies, _rope);      // [T, Hkv·K]
+        Tensor v = Project(g, x, _v, null);                                                     // [T, Hkv·K]
         if (cache is not null)
-            (k, v) = cache.Append(g, k, v, batch);                                    // [C, Hkv·K]
-        return g.Linear(g.Attention(q, k, v, batch.Sequences, batch.Visible, _layout), _o);
+            (k, v) = cache.Append(g, k, v, batch);                                              // [C, Hkv·K]
+        return _o.Forward(g, g.Attention(q, k, v, batch.Sequences, batch.Visible, _layout));
+    }
+
+    /// <summary>Projected, normalised, cut off: what of the three the model has.</summary>
+    private Tensor Project(Tape g, Tensor x, Projection projection, RmsNorm? norm)
+    {
+        Tensor y = projection.Forward(g, x);
+        if (norm is not null)
+            y = norm.Forward(g, y);
+        return _config.ClipQkv > 0 ? g.Scale(g.Unary<Clip>(g.Scale(y, 1 / _config.ClipQkv)), _config.ClipQkv) : y;
     }
 }

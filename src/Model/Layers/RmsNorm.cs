@@ -5,10 +5,13 @@ using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Layers;
 
-/// <summary>y = x / rms(x) · weight, before each sub-layer and before the output projection.</summary>
-public sealed class RmsNorm(ModelConfig model, WeightScope w)
+/// <summary>
+/// y = x / rms(x) · weight, before each sub-layer, before the output projection, and on queries and keys where a model has it there.
+/// </summary>
+/// <param name="size">Length of the vectors that are normalised; a row may hold several.</param>
+public sealed class RmsNorm(ModelConfig model, WeightScope w, int size)
 {
-    private readonly Tensor _weight = w.GetF32("weight", [model.HiddenSize], Init.Ones);
+    private readonly Tensor _weight = w.GetF32("weight", [size], Init.Ones);
 
     public Tensor Forward(Tape g, Tensor x) => g.RmsNorm(x, _weight, model.RmsNormEps);
 }

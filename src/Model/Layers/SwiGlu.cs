@@ -9,10 +9,13 @@ namespace MoeFromScratch.Model.Layers;
 /// <summary>The dense feed-forward layer: y = down(silu(gate x) · up x) (Shazeer, 2020).</summary>
 public sealed class SwiGlu(ModelConfig model, DenseConfig config, WeightScope w) : FeedForward
 {
-    private readonly Tensor _gate = w["gate_proj"].Get("weight", [config.IntermediateSize, model.HiddenSize], Init.Normal(model.InitStd));
-    private readonly Tensor _up = w["up_proj"].Get("weight", [config.IntermediateSize, model.HiddenSize], Init.Normal(model.InitStd));
-    private readonly Tensor _down = w["down_proj"].Get("weight", [model.HiddenSize, config.IntermediateSize], Init.Normal(model.InitStd));
+    private readonly Projection
+        _gate = new(model, w["gate_proj"], config.IntermediateSize, model.HiddenSize, config.Bias),
+        _up = new(model, w["up_proj"], config.IntermediateSize, model.HiddenSize, config.Bias),
+        _down = new(model, w["down_proj"], model.HiddenSize, config.IntermediateSize, config.Bias);
 
-    public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context) =>
-        (g.Linear(g.Gated<Silu>(g.Linear(x, _gate), g.Linear(x, _up)), _down), null);
+    /// <param name="x">[T, D] → [T, D]</param>
+    public Tensor Forward(Tape g, Tensor x) => _down.Forward(g, g.Gated<Silu>(_gate.Forward(g, x), _up.Forward(g, x)));
+
+    public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context) => (Forward(g, x), null);
 }

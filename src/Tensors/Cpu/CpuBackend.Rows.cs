@@ -82,16 +82,15 @@ internal sealed unsafe partial class CpuBackend<V>
     public void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r)
     {
         Check.Same(y, x);
-        Check.Vector(w, x.Cols);
-        Check.Vector(r, x.Rows);
-        Rows(0, x.Rows, x.Cols, new RmsNormRow
+        int rows = Check.Vectors(x, w, r), d = (int)w.Count;
+        Rows(0, rows, d, new RmsNormRow
         {
             X = x.Pointer<float>(),
             W = w.Pointer<float>(),
             Y = y.Pointer<float>(),
             R = r.Pointer<float>(),
             Eps = eps,
-            D = x.Cols,
+            D = d,
         });
     }
 
@@ -99,29 +98,28 @@ internal sealed unsafe partial class CpuBackend<V>
     {
         Check.Same(dy, x);
         Check.Same(dx, x);
-        Check.Vector(w, x.Cols);
-        Check.Vector(r, x.Rows);
+        int rows = Check.Vectors(x, w, r), d = (int)w.Count;
         if (dx is not null)
-            Rows(0, x.Rows, x.Cols, new RmsNormGradRow
+            Rows(0, rows, d, new RmsNormGradRow
             {
                 X = x.Pointer<float>(),
                 W = w.Pointer<float>(),
                 R = r.Pointer<float>(),
                 Dy = dy.Pointer<float>(),
                 Dx = dx.Pointer<float>(),
-                D = x.Cols,
+                D = d,
             });
         if (dw is null)
             return;
-        Check.Vector(dw, x.Cols);
-        Columns(x.Cols, x.Rows, new ColumnSumColumns
+        Check.Vector(dw, d);
+        Columns(d, rows, new ColumnSumColumns
         {
             X = dy.Pointer<float>(),
             Factor = x.Pointer<float>(),
             Weight = r.Pointer<float>(),
             Y = dw.Pointer<float>(),
-            Count = x.Rows,
-            D = x.Cols,
+            Count = rows,
+            D = d,
         });
     }
 

@@ -1,12 +1,16 @@
 namespace MoeFromScratch.Tensors.Reference;
 
 /// <summary>A host F32 tensor as rows and columns, so that the reference's loops read like the formulas: m[t, d].</summary>
-internal readonly ref struct Matrix(Tensor tensor)
+internal readonly ref struct Matrix(Tensor tensor, int cols)
 {
     private readonly Span<float> _values = tensor.Floats;
 
-    public int Rows { get; } = tensor.Rows;
-    public int Cols { get; } = tensor.Cols;
+    public Matrix(Tensor tensor) : this(tensor, tensor.Cols)
+    {
+    }
+
+    public int Rows { get; } = cols == 0 ? tensor.Rows : (int)(tensor.Count / cols);
+    public int Cols { get; } = cols;
 
     public ref float this[int row, int col] => ref this[row][col];
 

@@ -106,14 +106,13 @@ public sealed partial class ReferenceBackend
     public void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r)
     {
         Check.Same(y, x);
-        Check.Vector(w, x.Cols);
-        Check.Vector(r, x.Rows);
-        Matrix xm = new(x), ym = new(y);
-        for (int t = 0; t < x.Rows; t++)
+        int rows = Check.Vectors(x, w, r), n = (int)w.Count;
+        Matrix xm = new(x, n), ym = new(y, n);
+        for (int t = 0; t < rows; t++)
         {
-            double meanSquare = Dot(xm[t], xm[t]) / x.Cols;
+            double meanSquare = Dot(xm[t], xm[t]) / n;
             double scale = 1 / Math.Sqrt(meanSquare + eps);
-            for (int d = 0; d < x.Cols; d++)
+            for (int d = 0; d < n; d++)
                 ym[t, d] = (float)(xm[t, d] * scale * w.Floats[d]);
             r.Floats[t] = (float)scale;
         }
@@ -123,29 +122,28 @@ public sealed partial class ReferenceBackend
     {
         Check.Same(dy, x);
         Check.Same(dx, x);
-        Check.Vector(w, x.Cols);
-        Check.Vector(r, x.Rows);
+        int rows = Check.Vectors(x, w, r), n = (int)w.Count;
         if (dw is not null)
-            Check.Vector(dw, x.Cols);
-        Matrix xm = new(x), dym = new(dy);
+            Check.Vector(dw, n);
+        Matrix xm = new(x, n), dym = new(dy, n);
         if (dx is not null)
         {
-            Matrix dxm = new(dx);
-            for (int t = 0; t < x.Rows; t++)
+            Matrix dxm = new(dx, n);
+            for (int t = 0; t < rows; t++)
             {
                 double scale = r.Floats[t];
                 double mean = 0;
-                for (int d = 0; d < x.Cols; d++)
-                    mean += (double)dym[t, d] * w.Floats[d] * xm[t, d] / x.Cols;
-                for (int d = 0; d < x.Cols; d++)
+                for (int d = 0; d < n; d++)
+                    mean += (double)dym[t, d] * w.Floats[d] * xm[t, d] / n;
+                for (int d = 0; d < n; d++)
                     dxm[t, d] += (float)(scale * ((double)dym[t, d] * w.Floats[d] - xm[t, d] * scale * scale * mean));
             }
         }
         if (dw is not null)
-            for (int d = 0; d < x.Cols; d++)
+            for (int d = 0; d < n; d++)
             {
                 double sum = 0;
-                for (int t = 0; t < x.Rows; t++)
+                for (int t = 0; t < rows; t++)
                     sum += (double)dym[t, d] * xm[t, d] * r.Floats[t];
                 dw.Floats[d] += (float)sum;
             }

@@ -22,6 +22,12 @@ public static class Variants
         ["mixtral window 1"] = Mixtral(2, heads: 3, kvHeads: 1, headDim: 2, hidden: 7, experts: 4, width: 3, window: 1),
         ["mixtral all experts"] = Mixtral(4, heads: 5, kvHeads: 5, headDim: 6, hidden: 31, experts: 4, width: 5, window: 0),
         ["mixtral wide heads, window 8"] = Mixtral(2, heads: 2, kvHeads: 1, headDim: 34, hidden: 17, experts: 8, width: 33, window: 8),
+
+        ["llama"] = Dense(heads: 4, kvHeads: 2, headDim: 6, width: 17),
+        ["llama all biases, tied"] = Biased(Dense(heads: 2, kvHeads: 1, headDim: 10, width: 9, bias: true)) with { TieWordEmbeddings = true },
+        ["llama attention biases, narrow heads"] = Biased(Dense(heads: 5, kvHeads: 5, headDim: 2, width: 5)),
+        ["qwen2 tied, wide heads"] = Biased(Dense(heads: 2, kvHeads: 2, headDim: 14, width: 23), output: false) with { TieWordEmbeddings = true },
+
         ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
         ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
         ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
@@ -30,6 +36,16 @@ public static class Variants
     public static TheoryData<string> Names { get; } = [.. All.Keys];
 
     public static string FamilyOf(string variant) => variant.Split(' ')[0];
+
+    private static ModelConfig Dense(int heads, int kvHeads, int headDim, int width, bool bias = false) => Tiny.Config("mixtral") with
+    {
+        Attention = new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim },
+        Layers = [.. Enumerable.Repeat(new DenseConfig(width, bias), 2)],
+        RouterLosses = [],
+    };
+
+    private static ModelConfig Biased(ModelConfig c, bool output = true) =>
+        c with { Attention = c.Attention with { QkvBias = true, OutputBias = output } };
 
     private static ModelConfig Dynamic(float topP, int frequency, int layers, int hidden, int heads, int experts, int width)
     {

@@ -13,7 +13,7 @@ public sealed class GoldenCase
 {
     public static IReadOnlyList<string> Names { get; } =
     [
-        "dynamic-moe", "mixtral", "mixtral-bf16-sharded",
+        "dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
         "moe-plus-plus", "moe-plus-plus-mixtral-gating",
     ];
 

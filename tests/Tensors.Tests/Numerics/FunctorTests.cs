@@ -10,6 +10,7 @@ public sealed class FunctorTests
         [typeof(Sigmoid)] = x => 1 / (1 + Math.Exp(-x)),
         [typeof(Silu)] = x => x / (1 + Math.Exp(-x)),
         [typeof(Relu)] = x => Math.Max(x, 0),
+        [typeof(Clip)] = x => Math.Clamp(x, -1, 1),
         [typeof(Tanh)] = Math.Tanh,
         [typeof(Softplus)] = x => Math.Log(1 + Math.Exp(x)),
         [typeof(Gelu)] = x => x * NormalDistribution(x),

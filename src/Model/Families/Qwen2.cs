@@ -1,0 +1,31 @@
+using System.Text.Json.Nodes;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>Qwen2 (Yang et al., 2024, arXiv 2407.10671), dense: queries, keys and values always have biases, nothing else has.</summary>
+public sealed class Qwen2 : Family
+{
+    public override string Name => "qwen2";
+    public override string Architecture => "Qwen2ForCausalLM";
+
+    public override bool Recognises(ConfigJson json) => json.ModelType == Name;
+
+    public override ModelConfig Read(ConfigJson json)
+    {
+        LlamaKeys.RefuseSlidingWindow(json);
+        DenseConfig layer = new(json.Int("intermediate_size"));
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true) with { QkvBias = true };
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer);
+    }
+
+    public override JsonObject Write(ModelConfig config)
+    {
+        JsonObject json = LlamaKeys.Write(config, Architecture, Name);
+        json["head_dim"] = config.Attention.HeadDim;
+        json["intermediate_size"] = LlamaKeys.Single(config, "feed-forward layer", LlamaKeys.As<DenseConfig>).IntermediateSize;
+        json["use_sliding_window"] = false;
+        return LlamaKeys.Faithful(this, config, json);
+    }
+
+    public override string NameInFile(string path) => path;
+}
