@@ -55,6 +55,9 @@ public sealed partial class Tape : IDisposable
     /// <summary>Whether gradients are wanted: training, as opposed to inference.</summary>
     public bool IsTraining => _tracks;
 
+    /// <summary>Whether somebody will look at what passes by: training, or a tape that keeps everything.</summary>
+    public bool IsWatched => _tracks || _keepsAll;
+
     /// <summary>A draft of uninitialised memory, freed with the tape or with the block it is made in.</summary>
     public Tensor New(Shape shape, DType dtype = DType.F32)
     {
@@ -68,6 +71,16 @@ public sealed partial class Tape : IDisposable
     {
         Tensor y = New(shape);
         Backend.Fill(y, 0);
+        return y;
+    }
+
+    /// <summary>A draft that starts as a copy of <paramref name="onto"/>, or as zeros where that is null.</summary>
+    public Tensor NewFrom(Tensor? onto, Shape shape)
+    {
+        if (onto is null)
+            return NewZeros(shape);
+        Tensor y = New(onto.Shape);
+        Backend.Copy(onto, y);
         return y;
     }
 

@@ -103,7 +103,13 @@ public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConf
     /// <summary>E, over all banks.</summary>
     public int NumExperts => Banks.Sum(static b => b.Count);
 
-    public bool Equals(MoeConfig? other) => other is not null && Router == other.Router && Banks.SequenceEqual(other.Banks);
+    /// <summary>What the experts see is so many times what the router sees.</summary>
+    public float InputScale { get; init; } = 1;
+
+    /// <summary>[E] one value for each of the router's columns.</summary>
+    public float[] Columns(Func<ExpertBankConfig, float> value) => [.. Banks.SelectMany(b => Enumerable.Repeat(value(b), b.Count))];
+
+    public bool Equals(MoeConfig? other) => other is not null && Router == other.Router && InputScale == other.InputScale && Banks.SequenceEqual(other.Banks);
 
     public override int GetHashCode() => HashCode.Combine(Router, Banks.Count);
 }

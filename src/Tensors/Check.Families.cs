@@ -13,6 +13,14 @@ internal static unsafe partial class Check
         return Slots(new SlotRange(offsets, 0, experts), checked((int)token.Count)).End;
     }
 
+    /// <summary>One number of places, none or more, for each expert.</summary>
+    public static void Room(ReadOnlySpan<int> room, int experts)
+    {
+        That(room.Length == experts, "there is one room for each expert");
+        foreach (int places in room)
+            That(places >= 0, "a room is not negative");
+    }
+
     /// <summary>The range's slots lie in <paramref name="rows"/> rows, and each of its experts has a weight; all rows are one expert's.</summary>
     public static void Experts(in SlotRange range, int rows, int weights)
     {

@@ -161,6 +161,22 @@ public interface IBackend : IDisposable
     /// <summary>mask[t,e] = 1 for the likeliest experts of row t, by <see cref="TopPRule"/>, else 0.   probs [T, E] → mask [T, E]</summary>
     void SelectTopP(Tensor probs, in TopPRule rule, Tensor mask);
 
+    /// <summary>
+    /// kept[t,e] = 1 for the room[e] highest scores among the positive mask entries of column e, else 0; without scores the
+    /// first tokens stay.   mask, scores [T, E], room [E] → kept [T, E]
+    /// </summary>
+    void SelectTokens(Tensor mask, Tensor? scores, ReadOnlySpan<int> room, Tensor kept);
+
+    /// <summary>
+    /// Each chosen expert's share among those it only just beat: y[t,i] = e^x[t,i] / Σ_j e^x[t,j] over the j from i on down
+    /// in the row's ranking with (x[t,i] − x[t,j]) / max(|x[t,i]|, |x[t,j]|) ≤ band; 0 where the mask is not positive. That is
+    /// SparseMixer's softmax when experts are taken one by one, highest first.   x, mask [T, E] → y [T, E]
+    /// </summary>
+    void BandSoftmax(Tensor x, Tensor mask, float band, Tensor y);
+
+    /// <summary>dx[t,j] += Σ_i dy[t,i] · y[t,i] · (1[i = j] − e^x[t,j] / Σ), the i and their sums Σ those of <see cref="BandSoftmax"/>.</summary>
+    void BandSoftmaxGrad(Tensor x, Tensor mask, float band, Tensor y, Tensor dy, Tensor dx);
+
     /// <summary>offsets[e] = number of positive entries in the columns before e.   mask [T, E] → offsets [E + 1] I32</summary>
     void CountSlots(Tensor mask, Tensor offsets);
 

@@ -53,6 +53,15 @@ public sealed unsafe class Tensor
         ? throw new ArgumentException($"a view {shape} at {offset} does not fit into {Describe()}")
         : new Tensor(shape, DType, Storage, ByteOffset + offset * DType.Size()) { Name = Name };
 
+    /// <summary>A view of a parameter that collects its gradient in the same part of the whole's: one of several matrices stored as one.</summary>
+    /// <inheritdoc cref="View"/>
+    public Tensor Part(Shape shape, long offset)
+    {
+        Tensor part = View(shape, offset);
+        (part.RequiresGrad, part.Grad) = (RequiresGrad, Grad?.View(shape, offset));
+        return part;
+    }
+
     /// <summary>The elements, when they lie in host memory.</summary>
     /// <exception cref="InvalidOperationException">Not host memory, or elements of another size.</exception>
     public Span<T> Host<T>() where T : unmanaged => new(Pointer<T>(), checked((int)(Bytes / sizeof(T))));

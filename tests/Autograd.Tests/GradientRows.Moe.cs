@@ -39,6 +39,10 @@ public static partial class GradientRows
         new(typeof(CombineOp), "an expert without slots", [Normal(Capacity, 3), Normal(Capacity), Normal(Tokens, 3)],
             (g, x) => g.Combine(x[0], x[1], Ints(g, Token), new SlotRange(Ints(g, Offsets), 1, 1), Tokens, x[2])),
 
+        new(typeof(BandSoftmaxOp), "near and far", [Normal(3, 4)], (g, x) => g.BandSoftmax(
+            g.Add(g.Scale(x[0], 0.3f), g.Constant<float>([3, 4], DType.F32, [5, 3, -4, 1, 3, 5, 1, 4, 1, 3, 5, -7])),
+            g.Constant<float>([3, 4], DType.F32, [1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]), band: 0.6f)),
+
         new(typeof(GroupedLinearOp), "dispatch, compute, combine in two banks",
             [Normal(Tokens, 3), Normal(Tokens, Experts), .. Weights(Experts), .. Weights(Experts), .. Weights(Experts, 3, 2)], Mixture),
     ];

@@ -59,6 +59,12 @@ public abstract partial class BackendContract
         ["ScatterAddRows to a row that is not there"] = t => t.Backend.ScatterAddRows(t.Normal([2, 4]), t.Input([2], [0, 3]), default, t.Normal([3, 4])),
         ["WriteRows to a row that is not there"] = t => t.Backend.WriteRows(t.Normal([2, 4]), t.Input([2], [0, 3]), t.Normal([3, 4])),
         ["SelectTopK of more than there are"] = t => t.Backend.SelectTopK(t.Normal([2, 4]), 5, t.Normal([2, 4])),
+        ["SelectTokens with too little room"] = t => t.Backend.SelectTokens(t.Normal([2, 4]), null, [1, 2, 3], t.Normal([2, 4])),
+        ["SelectTokens with negative room"] = t => t.Backend.SelectTokens(t.Normal([2, 2]), null, [1, -1], t.Normal([2, 2])),
+        ["SelectTokens by too few scores"] = t => t.Backend.SelectTokens(t.Normal([2, 2]), t.Normal([2, 1]), [1, 1], t.Normal([2, 2])),
+        ["BandSoftmax of other chosen"] = t => t.Backend.BandSoftmax(t.Normal([2, 4]), t.Normal([2, 3]), 0.1f, t.Normal([2, 4])),
+        ["BandSoftmaxGrad to fewer"] = t =>
+            t.Backend.BandSoftmaxGrad(t.Normal([2, 4]), t.Normal([2, 4]), 0.1f, t.Normal([2, 4]), t.Normal([2, 4]), t.Normal([2, 3])),
         ["SelectTopP into another shape"] = t => t.Backend.SelectTopP(t.Normal([2, 4]), new TopPRule(0.5f), t.Normal([4, 2])),
         ["CountSlots into too few"] = t => t.Backend.CountSlots(t.Normal([2, 4]), t.Input([4], [0, 0, 0, 0])),
         ["FillSlots into too few"] = t => t.Backend.FillSlots(

@@ -12,9 +12,7 @@ public static class CombineOp
     /// <param name="onto">[T, D], or null for zeros.</param>
     public static Tensor Combine(this Tape g, Tensor x, Tensor weight, Tensor token, SlotRange range, int tokens, Tensor? onto = null)
     {
-        Tensor y = onto is null ? g.NewZeros([tokens, x.Cols]) : g.New(onto.Shape);
-        if (onto is not null)
-            g.Backend.Copy(onto, y);
+        Tensor y = g.NewFrom(onto, [tokens, x.Cols]);
         g.Backend.Combine(x, weight, token, range, y);
         g.Publish(y, x, weight, onto)?.Node = new Back(x, weight, token, range, onto);
         return y;

@@ -77,10 +77,13 @@ public sealed class ConfigJson
     public bool Has(string key) => Find(key) is not null;
 
     /// <summary>An integer from <paramref name="min"/> to <paramref name="max"/>.</summary>
-    public int Int(string key, int min = 1, int max = MaxDimension, int? absent = null)
+    /// <param name="listed">It stands alone in a list: a value per layer, of which there may be only one here.</param>
+    public int Int(string key, int min = 1, int max = MaxDimension, int? absent = null, bool listed = false)
     {
         if (Find(key) is not { } value)
             return absent ?? throw Missing(key);
+        if (listed)
+            value = value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 1 ? value[0] : throw Refused(key, value, "a list of one integer");
         return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number >= min && number <= max
             ? number
             : throw Refused(key, value, $"an integer from {min} to {max}");

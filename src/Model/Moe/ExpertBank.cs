@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Tensors;
 
@@ -15,8 +16,11 @@ public abstract class ExpertBank(int first, int count)
     public int First => first;
     public int Count => count;
 
-    /// <summary>Whether its experts are feed-forward networks, the ones that a token's compute is counted in.</summary>
+    /// <summary>Whether its experts are feed-forward networks that the router chooses from, the ones that a token's compute is counted in.</summary>
     public abstract bool IsFfn { get; }
+
+    /// <summary>Whether its experts run for every token: they have weights, but nobody chose them.</summary>
+    public virtual bool IsShared => false;
 
     /// <summary>Adds what its experts give for their slots to <paramref name="onto"/> [T, D], or to zeros.</summary>
     /// <param name="x">[T, D]</param>
@@ -24,12 +28,26 @@ public abstract class ExpertBank(int first, int count)
 
     /// <summary>The slots of this bank's experts.</summary>
     protected SlotRange Slots(in Routing r) => new(r.Offsets, first, count);
+
+    /// <summary>[T, 1] what the router gives to some of this bank's experts together: for experts that need no list of slots.</summary>
+    /// <param name="from">The first of them, counted in the bank.</param>
+    protected Tensor WeightOf(Tape g, in Routing r, int from, int count)
+    {
+        const int Small = 1024;
+        Span<float> pick = r.NumExperts <= Small ? stackalloc float[r.NumExperts] : new float[r.NumExperts];
+        pick.Clear();
+        pick.Slice(first + from, count).Fill(1);
+        return g.Linear(r.Weights, g.Constant<float>([1, pick.Length], DType.F32, pick));
+    }
 }
 
 /// <summary>A bank's settings; knows how to build it, so a new kind of expert is one new file.</summary>
 /// <param name="Count">How many experts.</param>
 public abstract record ExpertBankConfig(int Count)
 {
+    /// <inheritdoc cref="ExpertBank.IsShared"/>
+    public virtual bool IsShared => false;
+
     /// <param name="w">The layer's scope; experts live under <c>experts.{e}</c>.</param>
     public abstract ExpertBank Build(ModelConfig model, WeightScope w, int first);
 }

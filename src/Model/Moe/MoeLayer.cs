@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Layers;
 using MoeFromScratch.Tensors;
@@ -14,11 +15,13 @@ public sealed class MoeLayer : FeedForward
 {
     private readonly Router _router;
     private readonly ExpertBank[] _banks;
+    private readonly float _inputScale;
 
     /// <param name="w">The layer's scope: the router's <c>gate</c> and the experts' <c>experts.{e}</c>.</param>
     public MoeLayer(ModelConfig model, MoeConfig config, WeightScope w)
     {
         _router = config.Router.Build(model, config, w);
+        _inputScale = config.InputScale;
         _banks = new ExpertBank[config.Banks.Count];
         int first = 0;
         for (int i = 0; i < _banks.Length; i++)
@@ -32,8 +35,9 @@ public sealed class MoeLayer : FeedForward
 
     public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context)
     {
-        Routing r = _router.Route(g, x, context);        // decide
-        Tensor y = g.Experts(x, r, _banks);              // dispatch, compute, combine   [T, D]
+        Routing r = _router.Route(g, x, context) with { Banks = _banks };       // decide
+        Tensor input = _inputScale == 1 ? x : g.Scale(x, _inputScale);
+        Tensor y = g.Experts(input, r, _banks);                                 // dispatch, compute, combine   [T, D]
         return (y, r);
     }
 }

@@ -17,13 +17,27 @@ public abstract class Router
         Tensor weights = g.Mul(probs, selected);                            // [T, E]
         return renormalize ? g.ScaleRows(weights, g.Unary<Reciprocal>(g.RowSum(weights))) : weights;
     }
+
+    /// <summary>A softmax over the columns where the mask is 1, 0 elsewhere and in rows without any.</summary>
+    protected static Tensor SoftmaxOver(Tape g, Tensor logits, Tensor mask) => g.Mul(g.Softmax(g.Hide(logits, mask)), mask);
+
+    /// <summary>[T, E] the same row of constants for each token.</summary>
+    protected static Tensor Rows(Tape g, int tokens, ReadOnlySpan<float> columns)
+    {
+        Tensor y = g.NewZeros([tokens, columns.Length]);
+        g.Backend.Outer(null, g.Constant([columns.Length], DType.F32, columns), y);
+        return g.PublishConstant(y);
+    }
 }
 
 /// <summary>A router's settings; knows how to build it, so a new router is one new file.</summary>
 public abstract record RouterConfig
 {
+    /// <summary>How its logits come about.</summary>
+    public GateConfig Gate { get; init; } = new();
+
     /// <param name="moe">The layer the router belongs to.</param>
-    /// <param name="w">The layer's scope; a linear gate is <c>gate.weight</c> [E, D].</param>
+    /// <param name="w">The layer's scope, where a <see cref="Moe.Gate"/> finds its weights.</param>
     public abstract Router Build(ModelConfig model, MoeConfig moe, WeightScope w);
 
     /// <summary>The most experts one token can use.</summary>

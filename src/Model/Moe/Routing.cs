@@ -43,6 +43,9 @@ public readonly record struct Routing
     /// <summary>What only this kind of router knows: thresholds, noise, the number wanted before dropping.</summary>
     public RouterDetail? Detail { get; init; }
 
+    /// <summary>The banks whose experts the columns are, in order; the layer adds them.</summary>
+    public IReadOnlyList<ExpertBank> Banks { get; init; }
+
     public int Tokens => Logits.Rows;
     public int NumExperts => Logits.Cols;
 
@@ -85,6 +88,7 @@ public readonly record struct Routing
             Offsets = g.Keep(offsets),
             HostOffsets = host,
             Detail = detail,
+            Banks = [],
         };
     }
 }

@@ -1,5 +1,6 @@
 using MoeFromScratch.Contract;
 using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
@@ -193,8 +194,26 @@ public sealed class SavingTests : IDisposable
         Refused("qwen2-moe", qwen2Moe with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
         Refused("qwen3-moe", qwen3Moe with { Attention = qwen3Moe.Attention with { QkvBias = true } });
         Refused("qwen3-moe", qwen3Moe with { Layers = qwen2Moe.Layers });
-        Tiny.Family("llama").Write(llama);
         Tiny.Family("qwen2").Write(qwen2);
+        ModelConfig plusPlus = Variants.All["moe-plus-plus standardized, plain input"];
+        MoeConfig zero = (MoeConfig)plusPlus.Layers[0];
+        MoePlusPlusRouterConfig router = (MoePlusPlusRouterConfig)zero.Router;
+        Refused("moe-plus-plus", plusPlus with { RouterLosses = [new HeterogeneousBalanceLoss(0.01f, 0.5f)] });
+        Refused("moe-plus-plus", plusPlus with { Attention = plusPlus.Attention with { Window = 4 } });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero, new DenseConfig(7)] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [topK] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { InputScale = 3 }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Banks = [zero.Banks[0], zero.Banks[2], zero.Banks[1], zero.Banks[3]] }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Banks = [new FfnExpertsConfig(5, 7), .. zero.Banks.Skip(1)] }] });
+        Refused("moe-plus-plus", plusPlus with { Layers = [zero, zero with { Router = router with { LogitsStd = 0 } }] });
+        foreach (MoePlusPlusRouterConfig other in new[]
+            {
+                router with { TopK = 3 }, router with { Gating = MoePlusPlusGating.Raw }, router with { Capacity = new CapacityConfig(1.1f) },
+                router with { Gate = new GateConfig() }, router with { Gate = new GateConfig { Residual = true, HiddenSize = 5 } },
+            })
+            Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Router = other }] });
+        Tiny.Family("llama").Write(llama);
+        Tiny.Family("moe-plus-plus").Write(plusPlus);
         Tiny.Family("dynamic-moe").Write(dynamic);
         Tiny.Family("mixtral").Write(mixtral);
 

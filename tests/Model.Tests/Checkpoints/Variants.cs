@@ -36,6 +36,10 @@ public static class Variants
             Experts(3, 4, 6, renormalize: true, new SharedExpertConfig(3, Gated: true)), new(17), 1, 3) with { TieWordEmbeddings = true },
         ["qwen3-moe biases, first layer dense"] = Sparse(Biased(Heads(4, 2, 6)) with { QkNorm = QkNorm.PerHead }, Experts(3, 5, 7), new(13), 1, 2),
         ["qwen3-moe raw, tied"] = Model(Heads(2, 2, 12) with { QkNorm = QkNorm.PerHead }, Experts(1, 3, 9, renormalize: false)) with { TieWordEmbeddings = true },
+
+        ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
+        ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
+        ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
     };
 
     public static TheoryData<string> Names { get; } = [.. All.Keys];
@@ -67,6 +71,22 @@ public static class Variants
             HiddenSize = hidden,
             Attention = tiny.Attention with { Heads = heads, KvHeads = heads, HeadDim = hidden / heads },
             Layers = [.. Enumerable.Range(0, layers).Select(i => i % frequency == 0 ? (FeedForwardConfig)moe : new DenseConfig(width))],
+        };
+    }
+
+    private static ModelConfig PlusPlus(MoePlusPlusGating gating, bool twoLayers, float std, float scale, int ffn, int width)
+    {
+        MoePlusPlusRouterConfig router = new(2, gating)
+        {
+            Gate = new GateConfig { HiddenSize = twoLayers ? 8 * (ffn + 4) : 0, Residual = true },
+            LogitsStd = std,
+        };
+        return Tiny.Config("dynamic-moe") with
+        {
+            Layers = [.. Enumerable.Repeat(new MoeConfig(router,
+            [
+                new FfnExpertsConfig(ffn, width) { Fused = true }, new ConstantExpertsConfig(2), new CopyExpertsConfig(1), new ZeroExpertsConfig(1),
+            ]) { InputScale = scale }, 3)],
         };
     }
 

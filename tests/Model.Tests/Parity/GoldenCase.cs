@@ -11,8 +11,12 @@ namespace MoeFromScratch.Model.Tests.Parity;
 /// <summary>What the reference implementation computed for one of the golden models.</summary>
 public sealed class GoldenCase
 {
-    public static IReadOnlyList<string> Names { get; } = ["dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
-        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied"];
+    public static IReadOnlyList<string> Names { get; } =
+    [
+        "dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
+        "moe-plus-plus", "moe-plus-plus-mixtral-gating",
+        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied",
+    ];
 
     public GoldenCase(string name)
     {

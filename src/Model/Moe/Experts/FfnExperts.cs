@@ -9,23 +9,42 @@ namespace MoeFromScratch.Model.Moe.Experts;
 /// <param name="IntermediateSize">F, the width of one expert.</param>
 public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertBankConfig(Count)
 {
+    /// <summary>Whether gate and up are one matrix [2F, D], the gate first.</summary>
+    public bool Fused { get; init; }
+
+    /// <summary>Whether they are shared experts, under <c>shared_experts.{e}</c>, counted from 0.</summary>
+    public bool Shared { get; init; }
+
+    public override bool IsShared => Shared;
+
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first)
     {
         Tensor[] gate = new Tensor[Count], up = new Tensor[Count], down = new Tensor[Count];
+        Init init = Init.Normal(model.InitStd);
+        int f = IntermediateSize, d = model.HiddenSize;
         for (int e = 0; e < Count; e++)
         {
-            WeightScope expert = w["experts"][first + e];
-            gate[e] = expert["gate_proj"].Get("weight", [IntermediateSize, model.HiddenSize], Init.Normal(model.InitStd));
-            up[e] = expert["up_proj"].Get("weight", [IntermediateSize, model.HiddenSize], Init.Normal(model.InitStd));
-            down[e] = expert["down_proj"].Get("weight", [model.HiddenSize, IntermediateSize], Init.Normal(model.InitStd));
+            WeightScope expert = Shared ? w["shared_experts"][e] : w["experts"][first + e];
+            if (Fused)
+            {
+                Tensor both = expert["up_proj"].Get("weight", [2 * f, d], init);
+                (gate[e], up[e]) = (both.Part([f, d], 0), both.Part([f, d], (long)f * d));
+            }
+            else
+            {
+                gate[e] = expert["gate_proj"].Get("weight", [f, d], init);
+                up[e] = expert["up_proj"].Get("weight", [f, d], init);
+            }
+            down[e] = expert["down_proj"].Get("weight", [d, f], init);
         }
-        return new FfnExperts(first, gate, up, down);
+        return new FfnExperts(first, Shared, gate, up, down);
     }
 }
 
-public sealed class FfnExperts(int first, Tensor[] gate, Tensor[] up, Tensor[] down) : ExpertBank(first, gate.Length)
+public sealed class FfnExperts(int first, bool shared, Tensor[] gate, Tensor[] up, Tensor[] down) : ExpertBank(first, gate.Length)
 {
-    public override bool IsFfn => true;
+    public override bool IsFfn => !shared;
+    public override bool IsShared => shared;
 
     public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto)
     {

@@ -18,17 +18,17 @@ public sealed record TopKRouterConfig(int TopK, bool Renormalize = true) : Route
     {
         if (TopK < 1 || TopK > moe.NumExperts)
             throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
-        return new TopKRouter(this, w["gate"].GetF32("weight", [moe.NumExperts, model.HiddenSize], Init.Normal(model.InitStd)));
+        return new TopKRouter(this, new Gate(model, moe, w));
     }
 
     public override int MaxExperts(int numExperts) => TopK;
 }
 
-public sealed class TopKRouter(TopKRouterConfig config, Tensor gate) : Router
+public sealed class TopKRouter(TopKRouterConfig config, Gate gate) : Router
 {
     public override Routing Route(Tape g, Tensor x, in RouterContext context)
     {
-        Tensor logits = g.Linear(x, gate);                                  // [T, E]
+        Tensor logits = gate.Logits(g, x, context);                         // [T, E]
         Tensor probs = g.Softmax(logits);                                   // [T, E]
         Tensor selected = g.New(probs.Shape);                               // [T, E]
         g.Backend.SelectTopK(probs, config.TopK, selected);

@@ -20,17 +20,17 @@ public sealed record TopPRouterConfig(float TopP, int MaxExpertsPerToken = 0, bo
     {
         if (!(TopP >= 0) || MaxExpertsPerToken < 0)
             throw new ArgumentException($"top_p and max_experts must be at least 0, not {TopP} and {MaxExpertsPerToken}");
-        return new TopPRouter(this, w["gate"].GetF32("weight", [moe.NumExperts, model.HiddenSize], Init.Normal(model.InitStd)));
+        return new TopPRouter(this, new Gate(model, moe, w));
     }
 
     public override int MaxExperts(int numExperts) => MaxExpertsPerToken == 0 ? numExperts : Math.Min(MaxExpertsPerToken, numExperts);
 }
 
-public sealed class TopPRouter(TopPRouterConfig config, Tensor gate) : Router
+public sealed class TopPRouter(TopPRouterConfig config, Gate gate) : Router
 {
     public override Routing Route(Tape g, Tensor x, in RouterContext context)
     {
-        Tensor logits = g.Linear(x, gate);                                  // [T, E]
+        Tensor logits = gate.Logits(g, x, context);                         // [T, E]
         Tensor probs = g.Softmax(logits);                                   // [T, E]
         Tensor selected = g.New(probs.Shape);                               // [T, E]
         g.Backend.SelectTopP(probs, new TopPRule(config.TopP, Strict: true, config.MaxExpertsPerToken), selected);
