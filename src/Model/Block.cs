@@ -11,14 +11,16 @@ namespace MoeFromScratch.Model;
 /// <summary>One layer: x += attention(norm(x)); x += feedForward(norm(x)).</summary>
 public sealed class Block
 {
-    private readonly RmsNorm _inputNorm, _postAttentionNorm;
+    private readonly Norm _inputNorm, _postAttentionNorm;
     private readonly Attention _attention;
+    private readonly float _residualMultiplier;
 
     public Block(ModelConfig model, FeedForwardConfig feedForward, WeightScope w)
     {
-        _inputNorm = new RmsNorm(model, w["input_layernorm"], model.HiddenSize);
+        _inputNorm = Norm.Of(model, w["input_layernorm"], model.HiddenSize);
         _attention = new Attention(model, w["self_attn"]);
-        _postAttentionNorm = new RmsNorm(model, w["post_attention_layernorm"], model.HiddenSize);
+        _postAttentionNorm = Norm.Of(model, w["post_attention_layernorm"], model.HiddenSize);
+        _residualMultiplier = model.ResidualMultiplier;
         FeedForward = feedForward switch
         {
             MoeConfig moe => new MoeLayer(model, moe, w["mlp"]),
@@ -32,10 +34,12 @@ public sealed class Block
     /// <param name="x">[T, D]</param>
     public LayerOutput Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache, in RouterContext context)
     {
-        Tensor h = g.Add(x, _attention.Forward(g, _inputNorm.Forward(g, x), batch, frequencies, cache));
+        Tensor h = Add(g, x, _attention.Forward(g, _inputNorm.Forward(g, x), batch, frequencies, cache));
         (Tensor f, Routing? routing) = FeedForward.Forward(g, _postAttentionNorm.Forward(g, h), context);
-        return new LayerOutput(g.Keep(g.Add(h, f)), routing);
+        return new LayerOutput(g.Keep(Add(g, h, f)), routing);
     }
+
+    private Tensor Add(Tape g, Tensor residual, Tensor y) => g.Add(residual, _residualMultiplier == 1 ? y : g.Scale(y, _residualMultiplier));
 }
 
 /// <summary>What leaves a block.</summary>

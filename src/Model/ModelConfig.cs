@@ -22,6 +22,21 @@ public sealed record ModelConfig
 
     public float RmsNormEps { get; init; } = 1e-5f;
 
+    /// <summary>Whether the norms are LayerNorms with bias instead of RMSNorms, with the same eps.</summary>
+    public bool LayerNorm { get; init; }
+
+    /// <summary>Whether the output projection has a bias.</summary>
+    public bool HeadBias { get; init; }
+
+    /// <summary>Factor on the embeddings (Granite's scalings, as the next two).</summary>
+    public float EmbeddingMultiplier { get; init; } = 1;
+
+    /// <summary>Factor on what attention and feed-forward layers add to the residual stream.</summary>
+    public float ResidualMultiplier { get; init; } = 1;
+
+    /// <summary>What logits are divided by.</summary>
+    public float LogitsScaling { get; init; } = 1;
+
     /// <summary>Whether the output projection is the embedding matrix.</summary>
     public bool TieWordEmbeddings { get; init; }
 
@@ -83,6 +98,9 @@ public sealed record AttentionConfig
 
     /// <summary>With a value above 0, queries, keys and values are cut off at ± it, after their norm.</summary>
     public float ClipQkv { get; init; }
+
+    /// <summary>Factor on the scores; 0 for the usual 1/√K.</summary>
+    public float Scale { get; init; }
 
     /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it.</summary>
     public float[] RopeFrequencies() =>

@@ -13,8 +13,9 @@ public sealed class Transformer : IDisposable
 {
     private readonly IBackend _backend;
     private readonly Tensor _embedding, _head, _frequencies;
+    private readonly Tensor? _headBias;
     private readonly Block[] _blocks;
-    private readonly RmsNorm _norm;
+    private readonly Norm _norm;
 
     public Transformer(ModelConfig config, WeightStore weights)
     {
@@ -23,10 +24,11 @@ public sealed class Transformer : IDisposable
         WeightScope w = weights.Root["model"];
         _embedding = w["embed_tokens"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _blocks = [.. config.Layers.Select((layer, i) => new Block(config, layer, w["layers"][i]))];
-        _norm = new RmsNorm(config, w["norm"], config.HiddenSize);
+        _norm = Norm.Of(config, w["norm"], config.HiddenSize);
         _head = config.TieWordEmbeddings
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
+        _headBias = config.HeadBias ? weights.Root["lm_head"].GetF32("bias", [config.VocabSize], Init.Zeros) : null;
         _frequencies = _backend.From([config.Attention.HeadDim / 2], config.Attention.RopeFrequencies());
     }
 
@@ -40,7 +42,7 @@ public sealed class Transformer : IDisposable
     public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null)
     {
         layers.Clear();
-        Tensor x = g.GatherRows(_embedding, batch.Tokens);                                    // [T, D]
+        Tensor x = Times(g, g.GatherRows(_embedding, batch.Tokens), Config.EmbeddingMultiplier);   // [T, D]
         Tensor? previousLogits = null;
         for (int i = 0; i < _blocks.Length; i++)
         {
@@ -55,8 +57,10 @@ public sealed class Transformer : IDisposable
         if (batch.LogitRows is { } rows)
             x = g.GatherRows(x, rows);
         Tensor final = _norm.Forward(g, x);
-        return new ForwardResult(g.Linear(final, _head), final);                              // [T, V]
+        return new ForwardResult(Times(g, g.Linear(final, _head, _headBias), 1 / Config.LogitsScaling), final);   // [T, V]
     }
+
+    private static Tensor Times(Tape g, Tensor x, float factor) => factor == 1 ? x : g.Scale(x, factor);
 
     public void Dispose() => _backend.Free(_frequencies);
 }

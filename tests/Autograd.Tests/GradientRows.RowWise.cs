@@ -29,6 +29,8 @@ public static partial class GradientRows
         new(typeof(RmsNormOp), "rank 3", [Normal(2, 2, 5), Normal(5)], (g, x) => g.RmsNorm(x[0], x[1], 1e-6f)),
         new(typeof(RmsNormOp), "two heads", [Normal(3, 2 * 5), Normal(5)], (g, x) => g.RmsNorm(x[0], x[1], 1e-5f)),
         new(typeof(RmsNormOp), "large eps", [Normal(2, 4), Normal(4)], (g, x) => g.RmsNorm(x[0], x[1], 1)),
+        new(typeof(LayerNormOp), "matrix", [Normal(3, 8), Normal(8), Normal(8)], (g, x) => g.LayerNorm(x[0], x[1], x[2], 1e-5f)),
+        new(typeof(LayerNormOp), "large eps", [Normal(4, 5), Normal(5), Normal(5)], (g, x) => g.LayerNorm(x[0], x[1], x[2], 1)),
         new(typeof(LinearOp), "no bias", [Normal(3, 5), Normal(4, 5)], (g, x) => g.Linear(x[0], x[1])),
         new(typeof(LinearOp), "bias", [Normal(3, 5), Normal(4, 5), Normal(4)], (g, x) => g.Linear(x[0], x[1], x[2])),
         new(typeof(LinearOp), "one row", [Normal(1, 7), Normal(2, 7), Normal(2)], (g, x) => g.Linear(x[0], x[1], x[2])),

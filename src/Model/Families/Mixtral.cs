@@ -43,10 +43,13 @@ public sealed class Mixtral : Family
         json["intermediate_size"] = LlamaKeys.Single(config, "width", static l => ((FfnExpertsConfig)((MoeConfig)l).Banks[0]).IntermediateSize);
         json["router_aux_loss_coef"] = LlamaKeys.Coefficient(config);
         json["sliding_window"] = config.Attention.Window == 0 ? null : config.Attention.Window;
-        return json;
+        return LlamaKeys.Faithful(this, config, json);
     }
 
-    public override string NameInFile(string path)
+    public override string NameInFile(string path) => Names(path);
+
+    /// <summary>Tensor names that PhiMoE has too.</summary>
+    internal static string Names(string path)
     {
         path = path.Replace(".mlp.", ".block_sparse_moe.", StringComparison.Ordinal);
         return Rename(path, (".gate_proj.", ".w1."), (".down_proj.", ".w2."), (".up_proj.", ".w3."));

@@ -30,7 +30,7 @@ public sealed class Attention
             _kNorm = new RmsNorm(model, w["k_norm"], whole ? keys : c.HeadDim);
         }
         _rope = new RopeLayout(c.HeadDim);
-        _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, 1 / MathF.Sqrt(c.HeadDim), Causal: true, c.Window);
+        _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, c.Scale > 0 ? c.Scale : 1 / MathF.Sqrt(c.HeadDim), Causal: true, c.Window);
     }
 
     /// <param name="x">[T, D]</param>

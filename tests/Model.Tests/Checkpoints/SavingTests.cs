@@ -194,6 +194,13 @@ public sealed class SavingTests : IDisposable
         Refused("qwen2-moe", qwen2Moe with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
         Refused("qwen3-moe", qwen3Moe with { Attention = qwen3Moe.Attention with { QkvBias = true } });
         Refused("qwen3-moe", qwen3Moe with { Layers = qwen2Moe.Layers });
+        Refused("qwen3-moe", qwen3Moe with { ResidualMultiplier = 2 });
+        ModelConfig phi = Variants.All["phimoe wide band"], granite = Variants.All["granitemoe"];
+        Refused("phimoe", phi with { LayerNorm = false });
+        Refused("mixtral", mixtral with { LayerNorm = true });
+        Refused("phimoe", phi with { Layers = [topK] });
+        Refused("granitemoe", granite with { Attention = granite.Attention with { Scale = 0 } });
+        Refused("granitemoe", granite with { Layers = [topK] });
         Tiny.Family("qwen2").Write(qwen2);
         ModelConfig plusPlus = Variants.All["moe-plus-plus standardized, plain input"];
         MoeConfig zero = (MoeConfig)plusPlus.Layers[0];

@@ -37,6 +37,12 @@ public static class Variants
         ["qwen3-moe biases, first layer dense"] = Sparse(Biased(Heads(4, 2, 6)) with { QkNorm = QkNorm.PerHead }, Experts(3, 5, 7), new(13), 1, 2),
         ["qwen3-moe raw, tied"] = Model(Heads(2, 2, 12) with { QkNorm = QkNorm.PerHead }, Experts(1, 3, 9, renormalize: false)) with { TieWordEmbeddings = true },
 
+        ["granitemoe"] = Granite(Heads(2, 1, 10), topK: 2, count: 5, width: 7),
+        ["granitemoe biases, tied, three of three"] = Granite(Biased(Heads(5, 5, 4)), topK: 3, count: 3, width: 6) with { TieWordEmbeddings = true },
+        ["phimoe wide band"] = Phi(Heads(2, 1, 10), jitter: 0.4f, count: 5, width: 7),
+        ["phimoe all biases, two experts, window 3"] =
+            Phi(Biased(Heads(5, 5, 4)) with { Window = 3 }, jitter: 0.1f, count: 2, width: 6) with { HeadBias = true },
+
         ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
         ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
         ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
@@ -55,6 +61,17 @@ public static class Variants
 
     private static ModelConfig Model(AttentionConfig attention, params FeedForwardConfig[] layers) =>
         Tiny.Config("mixtral") with { Attention = attention, Layers = layers };
+
+    private static ModelConfig Granite(AttentionConfig attention, int topK, int count, int width) =>
+        Model(attention with { Scale = 0.4f }, new MoeConfig(new TopKRouterConfig(topK), [new FfnExpertsConfig(count, width) { Stacked = true }])) with
+        {
+            EmbeddingMultiplier = 1.7f,
+            ResidualMultiplier = 0.3f,
+            LogitsScaling = 2.5f,
+        };
+
+    private static ModelConfig Phi(AttentionConfig attention, float jitter, int count, int width) =>
+        Model(attention, new MoeConfig(new SparseMixerRouterConfig(jitter), [new FfnExpertsConfig(count, width)])) with { LayerNorm = true };
 
     private static ModelConfig Dense(AttentionConfig attention, DenseConfig layer) => Model(attention, layer, layer) with { RouterLosses = [] };
 

@@ -15,7 +15,7 @@ public sealed class GoldenCase
     [
         "dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
         "moe-plus-plus", "moe-plus-plus-mixtral-gating",
-        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied",
+        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied", "granitemoe", "phimoe",
     ];
 
     public GoldenCase(string name)

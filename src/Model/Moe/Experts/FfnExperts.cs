@@ -12,6 +12,9 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
     /// <summary>Whether gate and up are one matrix [2F, D], the gate first.</summary>
     public bool Fused { get; init; }
 
+    /// <summary>Whether all experts lie in two tensors, <c>experts.input_linear</c> [E, 2F, D] and <c>experts.output_linear</c> [E, D, F] (Granite).</summary>
+    public bool Stacked { get; init; }
+
     /// <summary>Whether they are shared experts, under <c>shared_experts.{e}</c>, counted from 0.</summary>
     public bool Shared { get; init; }
 
@@ -22,20 +25,23 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
         Tensor[] gate = new Tensor[Count], up = new Tensor[Count], down = new Tensor[Count];
         Init init = Init.Normal(model.InitStd);
         int f = IntermediateSize, d = model.HiddenSize;
+        long matrix = (long)f * d;
+        Tensor? inputs = Stacked ? w["experts"]["input_linear"].Get("weight", [Count, 2 * f, d], init) : null;
+        Tensor? outputs = Stacked ? w["experts"]["output_linear"].Get("weight", [Count, d, f], init) : null;
         for (int e = 0; e < Count; e++)
         {
             WeightScope expert = Shared ? w["shared_experts"][e] : w["experts"][first + e];
-            if (Fused)
+            if (Stacked || Fused)
             {
-                Tensor both = expert["up_proj"].Get("weight", [2 * f, d], init);
-                (gate[e], up[e]) = (both.Part([f, d], 0), both.Part([f, d], (long)f * d));
+                Tensor both = inputs?.Part([2 * f, d], e * 2 * matrix) ?? expert["up_proj"].Get("weight", [2 * f, d], init);
+                (gate[e], up[e]) = (both.Part([f, d], 0), both.Part([f, d], matrix));
             }
             else
             {
                 gate[e] = expert["gate_proj"].Get("weight", [f, d], init);
                 up[e] = expert["up_proj"].Get("weight", [f, d], init);
             }
-            down[e] = expert["down_proj"].Get("weight", [d, f], init);
+            down[e] = outputs?.Part([d, f], e * matrix) ?? expert["down_proj"].Get("weight", [d, f], init);
         }
         return new FfnExperts(first, Shared, gate, up, down);
     }
