@@ -20,7 +20,7 @@ public static partial class GradientRows
         new(typeof(OuterOp), "onto zeros", [Normal(4), Normal(5)], (g, x) => g.Outer(x[0], x[1])),
         new(typeof(OuterOp), "a column onto others", [Normal(4, 1), Normal(5), Normal(4, 5)], (g, x) => g.Outer(x[0], x[1], x[2])),
         new(typeof(HideOp), "before a softmax", [Normal(3, 4)],
-            (g, x) => g.Softmax(g.Hide(x[0], g.Constant<float>([3, 4], DType.F32, [1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0])))),
+            (g, x) => g.Softmax(g.Hide(x[0], g.Constant<float>([3, 4], DType.F32, [1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1])))),
         new(typeof(SoftmaxOp), "matrix", [Normal(3, 6)], (g, x) => g.Softmax(x[0])),
         new(typeof(SoftmaxOp), "one row", [Normal(4)], (g, x) => g.Softmax(x[0])),
         new(typeof(LogSumExpOp), "matrix", [Normal(3, 6)], (g, x) => g.LogSumExp(x[0])),

@@ -7,8 +7,8 @@ public static class HideOp
     private const float Low = 1e30f;
 
     /// <summary>
-    /// y = x where the mask is 1, and x − 1e30 where it is 0, so that a softmax gives those nothing; no gradient flows through them.
-    /// In a row without any 1 all are equally low, and its softmax is uniform.   x [T, E], mask [T, E] of 0 and 1 → y [T, E]
+    /// y = x where the mask is 1, and x − 1e30 where it is 0, so that a softmax gives those nothing beside the others; no
+    /// gradient flows through them. The softmax of a row without any 1 means nothing.   x, mask [T, E] → y [T, E]
     /// </summary>
     public static Tensor Hide(this Tape g, Tensor x, Tensor mask)
     {

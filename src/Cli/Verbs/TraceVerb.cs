@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model;
+using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Tracing;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
@@ -12,7 +13,7 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe trace</c>: one pass over given token ids with every tensor written out.</summary>
 internal static class TraceVerb
 {
-    private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, bool Grads, int TrainSteps, float LearningRate,
+    private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, string? TokenWeightsFile, bool Grads, int TrainSteps, float LearningRate,
         AdamWOptions AdamW, float ClipNorm);
 
     public static Command Command()
@@ -39,10 +40,8 @@ internal static class TraceVerb
         };
         command.SetAction(r =>
         {
-            if (r.GetValue(weights) is not null)
-                throw new NotSupportedException("--token-weights-file: no supported family weighs tokens in its balance loss");
             (float beta1, float beta2) = Betas(r.GetValue(betas)!);
-            Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(grads),
+            Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(weights), r.GetValue(grads),
                 NotNegative(r.GetValue(steps), "--train-steps"), NotNegative(r.GetValue(lr), "--lr"),
                 new AdamWOptions
                 {
@@ -83,7 +82,9 @@ internal static class TraceVerb
         TraceInput input;
         using (LanguageModel model = LanguageModel.Load(s.Checkpoint, backend))
         {
-            input = TraceInput.Read(s.IdsFile, model.Config.VocabSize, s.MaskFile);
+            if (s.TokenWeightsFile is not null && !model.Config.RouterLosses.Any(static l => l is DcMoeBalanceLoss))
+                throw new NotSupportedException($"--token-weights-file: {model.Family.Name} checkpoints do not weigh tokens in their balance loss");
+            input = TraceInput.Read(s.IdsFile, model.Config.VocabSize, s.MaskFile, s.TokenWeightsFile);
             Tracer.Forward(trace, model, input);
         }
         if (s.Grads || s.TrainSteps > 0)

@@ -118,6 +118,14 @@ public sealed class ConfigJson
             : throw Refused(key, value, "a list of integers of at least 0");
     }
 
+    /// <summary>Whether a key has this string.</summary>
+    public bool Is(string key, string value) => Find(key) is { ValueKind: JsonValueKind.String } found && StringOf(key, found) == value;
+
+    /// <summary>The object at a key, or null.</summary>
+    public ConfigJson? Object(string key) => Find(key) is not { } value ? null
+        : value.ValueKind == JsonValueKind.Object ? new ConfigJson($"{Path}: {key}", value.GetRawText(), value)
+        : throw Refused(key, value, "an object");
+
     /// <summary>Refuses every value but the listed ones (absent and null included where the list has null).</summary>
     public void Only(string key, params ReadOnlySpan<string?> allowed)
     {

@@ -37,7 +37,7 @@ public abstract class Family
     /// <summary>All families, in the order they are asked.</summary>
     public static IReadOnlyList<Family> All { get; } =
     [
-        new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(),
+        new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2(),
         new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(),
     ];
 

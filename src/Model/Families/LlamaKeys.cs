@@ -9,10 +9,13 @@ internal static class LlamaKeys
 {
     /// <summary>Everything but the feed-forward layers.</summary>
     /// <param name="layers">Builds layer i of n.</param>
-    public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers)
+    /// <param name="ownRopeScaling">The family has looked at rope_scaling itself.</param>
+    public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers, bool ownRopeScaling = false)
     {
         json.Only("hidden_act", "silu", "swish");
-        json.Refuse("quantization_config", "rope_scaling", "rope_parameters");
+        json.Refuse("quantization_config", "rope_parameters");
+        if (!ownRopeScaling)
+            json.Refuse("rope_scaling");
         if (json.Float("partial_rotary_factor", absent: 1) != 1)
             throw json.Refused("partial_rotary_factor is not supported for this family");
         IReadOnlyList<int> bos = json.TokenIds("bos_token_id");

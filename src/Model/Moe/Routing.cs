@@ -97,5 +97,8 @@ public readonly record struct Routing
 public abstract record RouterDetail
 {
     /// <summary>Its tensors by the names a trace gives them.</summary>
-    public abstract IEnumerable<(string Name, Tensor Value)> Tensors { get; }
+    public virtual IEnumerable<(string Name, Tensor Value)> Tensors => [];
+
+    /// <summary>Those that count something: whole numbers, kept as F32.</summary>
+    public virtual IEnumerable<(string Name, Tensor Value)> Counts => [];
 }

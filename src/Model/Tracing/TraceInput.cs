@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Text.Json;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -6,38 +7,44 @@ namespace MoeFromScratch.Model.Tracing;
 /// <summary>The token ids of a trace: B sequences of S tokens each, with an optional padding mask.</summary>
 /// <param name="Ids">[B · S]</param>
 /// <param name="Mask">[B · S] 1 for tokens, 0 for padding; null when nothing is padding.</param>
-public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null)
+/// <param name="TokenWeights">[B · S] what each token counts in the router losses; null for all the same.</param>
+public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, float[]? TokenWeights = null)
 {
     public int Length => Ids.Length / Sequences;
 
     /// <summary>Reads JSON <c>[[…], […]]</c>: rows of equal length.</summary>
     /// <exception cref="CheckpointException">No such file, not such JSON, or an id outside the vocabulary.</exception>
-    public static TraceInput Read(string idsFile, int vocabSize, string? maskFile = null)
+    public static TraceInput Read(string idsFile, int vocabSize, string? maskFile = null, string? tokenWeightsFile = null)
     {
-        int[][] ids = ReadRows(idsFile, max: vocabSize - 1, "a token id of the model");
-        int[]? mask = null;
-        if (maskFile is not null)
-        {
-            int[][] rows = ReadRows(maskFile, max: 1, "0 or 1");
-            if (rows.Length != ids.Length || rows[0].Length != ids[0].Length)
-                throw new CheckpointException(maskFile, $"has {rows.Length} rows of {rows[0].Length}, the ids have {ids.Length} of {ids[0].Length}");
-            mask = [.. rows.SelectMany(static r => r)];
-            if (!mask.Contains(1))
-                throw new CheckpointException(maskFile, "masks every token");
-        }
-        return new TraceInput([.. ids.SelectMany(static r => r)], ids.Length, mask);
+        int[][] ids = ReadRows<int>(idsFile, max: vocabSize - 1, "a token id of the model");
+        int[]? mask = maskFile is null ? null : ReadBeside<int>(maskFile, ids, max: 1, "0 or 1");
+        if (mask is not null && !mask.Contains(1))
+            throw new CheckpointException(maskFile!, "masks every token");
+        float[]? weights = tokenWeightsFile is null ? null : ReadBeside(tokenWeightsFile, ids, max: 1e6f, "a weight");
+        if (weights is not null && !weights.Where((w, t) => w > 0 && mask?[t] != 0).Any())
+            throw new CheckpointException(tokenWeightsFile!, "gives no token a weight");
+        return new TraceInput([.. ids.SelectMany(static r => r)], ids.Length, mask, weights);
     }
 
-    private static int[][] ReadRows(string path, int max, string what)
+    /// <summary>A number for each id.</summary>
+    private static T[] ReadBeside<T>(string path, int[][] ids, T max, string what) where T : INumber<T>
     {
-        int[][]? rows;
+        T[][] rows = ReadRows(path, max, what);
+        return rows.Length == ids.Length && rows[0].Length == ids[0].Length
+            ? [.. rows.SelectMany(static r => r)]
+            : throw new CheckpointException(path, $"has {rows.Length} rows of {rows[0].Length}, the ids have {ids.Length} of {ids[0].Length}");
+    }
+
+    private static T[][] ReadRows<T>(string path, T max, string what) where T : INumber<T>
+    {
+        T[][]? rows;
         try
         {
-            rows = JsonSerializer.Deserialize<int[][]>(File.ReadAllBytes(path));
+            rows = JsonSerializer.Deserialize<T[][]>(File.ReadAllBytes(path));
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(path, "is not a list of lists of integers", inner: e);
+            throw new CheckpointException(path, $"is not a list of lists of {(typeof(T) == typeof(int) ? "integers" : "numbers")}", inner: e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -45,8 +52,8 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null)
         }
         if (rows is null || rows.Length == 0 || rows.Any(r => r is null || r.Length == 0 || r.Length != rows[0].Length))
             throw new CheckpointException(path, "needs one or more rows of equal length, at least 1");
-        foreach (int value in rows.SelectMany(static r => r))
-            if (value < 0 || value > max)
+        foreach (T value in rows.SelectMany(static r => r))
+            if (!(value >= T.Zero && value <= max))
                 throw new CheckpointException(path, $"{value} is not {what} (0 to {max})");
         return rows;
     }

@@ -27,8 +27,11 @@ public static class Tracer
         foreach ((int n, LayerOutput layer) in layers.Index())
         {
             trace.Add($"hidden_states.{n}", hidden, model.Backend.ToFloats(layer.Hidden));
-            if (layer.Routing is { } r)
-                AddRouting(trace, $"router.{n}", model.Backend, r, ((MoeLayer)model.Transformer.Blocks[n].FeedForward).Banks);
+            if (layer.Routing is not { } r)
+                continue;
+            AddRouting(trace, $"router.{n}", model.Backend, r);
+            if (model.Config.RouterLosses is [{ IsPerLayer: true }, ..] && AuxLoss(g, model, input, [layer], batch.TokenMask) is { } ofLayer)
+                trace.Add($"router.{n}.aux_loss", [], model.Backend.ToFloats(ofLayer));
         }
         if (AuxLoss(g, model, input, layers, batch.TokenMask) is { } aux)
             trace.Add("aux_loss", [], model.Backend.ToFloats(aux));
@@ -90,24 +93,24 @@ public static class Tracer
         List<LayerOutput> layers = [];
         Batch batch = Pack(g, input);
         logits = model.Transformer.Forward(g, batch, layers).Logits;
-        return Loss.Of(g, logits, labels, 1f / count, layers, model.Config.RouterLosses, batch.TokenMask);
+        return Loss.Of(g, logits, labels, 1f / count, layers, model.Config.RouterLosses, batch.TokenMask, tokenWeights: input.TokenWeights);
     }
 
     /// <summary>The first of the family's own router losses, without its coefficient.</summary>
     private static Tensor? AuxLoss(Tape g, LanguageModel model, TraceInput input, List<LayerOutput> layers, Tensor? mask)
     {
         List<Routing> routings = [.. layers.Where(static l => l.Routing is not null).Select(static l => l.Routing!.Value)];
-        return routings.Count == 0 || model.Config.RouterLosses.Count == 0 ? null
-            : model.Config.RouterLosses[0].Of(g, routings, Loss.TokenWeights(g, input.Ids.Length, mask));
+        return routings.Count == 0 || model.Config.RouterLosses is not [var loss, ..] ? null
+            : loss.Of(g, routings, Loss.TokenWeights(g, input.Ids.Length, loss, mask, input.TokenWeights));
     }
 
-    private static void AddRouting(Trace trace, string name, IBackend backend, in Routing r, IReadOnlyList<ExpertBank> banks)
+    private static void AddRouting(Trace trace, string name, IBackend backend, in Routing r)
     {
         int tokens = r.Tokens, experts = r.NumExperts;
         float[] kept = backend.ToFloats(r.Kept);
         long[] mask = [.. kept.Select(static k => k > 0 ? 1L : 0L)], ffn = new long[tokens], slots = new long[tokens];
         for (int t = 0; t < tokens; t++)
-            foreach (ExpertBank bank in banks)
+            foreach (ExpertBank bank in r.Banks.Where(static b => !b.IsShared))
                 for (int e = bank.First; e < bank.First + bank.Count; e++)
                 {
                     slots[t] += mask[t * experts + e];
@@ -119,8 +122,11 @@ public static class Tracer
         trace.Add($"{name}.expert_weight", [tokens, experts], backend.ToFloats(r.Weights));
         trace.Add($"{name}.selected_count", [tokens], ffn);
         trace.Add($"{name}.selected_slots", [tokens], slots);
-        if (r.Detail is not null)
-            foreach ((string key, Tensor value) in r.Detail.Tensors)
-                trace.Add($"{name}.{key}", value.Shape, backend.ToFloats(value));
+        if (r.Detail is null)
+            return;
+        foreach ((string key, Tensor value) in r.Detail.Tensors)
+            trace.Add($"{name}.{key}", value.Shape, backend.ToFloats(value));
+        foreach ((string key, Tensor value) in r.Detail.Counts)
+            trace.Add($"{name}.{key}", value.Shape, [.. backend.ToFloats(value).Select(static c => (long)c)]);
     }
 }

@@ -12,9 +12,10 @@ public static class Loss
     /// <param name="labels">[T] the token after each token; negative where there is none.</param>
     /// <param name="labelWeight">What each labelled token counts: 1 / labelled tokens of the whole step, over all its micro-batches.</param>
     /// <param name="tokenMask">[T] 1 for tokens, 0 for padding, as the router losses count them; null when nothing is padding.</param>
+    /// <param name="tokenWeights">[T] what each token counts in the router losses, relative to the others; empty for all the same.</param>
     /// <param name="routerScale">Share of this micro-batch in the router losses: 1 / micro-batches.</param>
     public static LossTerms Of(Tape g, Tensor logits, ReadOnlySpan<int> labels, float labelWeight, IReadOnlyList<LayerOutput> layers,
-        IReadOnlyList<RouterLoss> routerLosses, Tensor? tokenMask = null, float routerScale = 1)
+        IReadOnlyList<RouterLoss> routerLosses, Tensor? tokenMask = null, float routerScale = 1, ReadOnlySpan<float> tokenWeights = default)
     {
         Tensor targets = g.Constant([labels.Length], DType.I32, labels);
         Tensor crossEntropy = g.RowDot(g.CrossEntropy(logits, targets), g.Constant([labels.Length], labelWeight));
@@ -23,10 +24,9 @@ public static class Loss
         List<Tensor> values = [];
         if (routings.Count > 0)
         {
-            Tensor weights = TokenWeights(g, labels.Length, tokenMask);
             foreach (RouterLoss loss in routerLosses)
             {
-                Tensor value = loss.Of(g, routings, weights);
+                Tensor value = loss.Of(g, routings, TokenWeights(g, labels.Length, loss, tokenMask, tokenWeights));
                 values.Add(value);
                 total = g.Add(total, g.Scale(value, loss.Coefficient * routerScale));
             }
@@ -34,16 +34,23 @@ public static class Loss
         return new LossTerms(total, crossEntropy, values);
     }
 
+    /// <summary>[T] what each token counts in a router loss: weights that sum to 1, 0 for padding unless the loss counts it.</summary>
+    public static Tensor TokenWeights(Tape g, int tokens, RouterLoss loss, Tensor? mask, ReadOnlySpan<float> weights = default) =>
+        TokenWeights(g, tokens, loss.CountsPadding && weights.IsEmpty ? null : mask, weights);
+
     /// <summary>[T] weights that sum to 1 over the tokens that are no padding.</summary>
-    public static Tensor TokenWeights(Tape g, int tokens, Tensor? mask)
+    public static Tensor TokenWeights(Tape g, int tokens, Tensor? mask, ReadOnlySpan<float> weights = default)
     {
-        if (mask is null)
+        if (mask is null && weights.IsEmpty)
             return g.Constant([tokens], 1f / tokens);
-        float[] m = g.Backend.ToFloats(mask);
-        float sum = m.Sum();
-        for (int t = 0; t < m.Length; t++)
-            m[t] /= sum;
-        return g.Constant<float>([tokens], DType.F32, m);
+        float[] w = mask is null ? weights.ToArray() : g.Backend.ToFloats(mask);
+        if (mask is not null && !weights.IsEmpty)
+            for (int t = 0; t < w.Length; t++)
+                w[t] *= weights[t];
+        float sum = w.Sum();
+        for (int t = 0; t < w.Length; t++)
+            w[t] /= sum;
+        return g.Constant<float>([tokens], DType.F32, w);
     }
 
     /// <summary>Next-token labels of sequences of equal length: each token's successor, −1 after the last and before padding.</summary>

@@ -219,6 +219,20 @@ public sealed class SavingTests : IDisposable
                 router with { Gate = new GateConfig() }, router with { Gate = new GateConfig { Residual = true, HiddenSize = 5 } },
             })
             Refused("moe-plus-plus", plusPlus with { Layers = [zero with { Router = other }] });
+        ModelConfig uni = Variants.All["uni-moe-2"];
+        MoeConfig dc = (MoeConfig)uni.Layers[0];
+        DcMoeRouterConfig dcRouter = (DcMoeRouterConfig)dc.Router;
+        foreach (CapacityConfig capacity in new[]
+            { new CapacityConfig(1.5f, 3), new CapacityConfig(2, 0, DropPolicy.Position) { LimitsShared = true } })
+            Tiny.Family("uni-moe-2").Write(uni with { Layers = [dc with { Router = dcRouter with { Capacity = capacity } }] });
+        foreach (CapacityConfig capacity in new[]
+            { new CapacityConfig(1.5f, 3, Tau: 0.5f), new CapacityConfig(2, 0, DropPolicy.Position), new CapacityConfig(2) { LimitsShared = true } })
+            Refused("uni-moe-2", uni with { Layers = [dc with { Router = dcRouter with { Capacity = capacity } }] });
+        Refused("uni-moe-2", uni with { Layers = [dc with { Router = dcRouter with { Gate = new GateConfig { Residual = true } } }] });
+        Refused("uni-moe-2", uni with { Layers = [dc with { Banks = [dc.Banks[0], dc.Banks[2], dc.Banks[1]] }] });
+        Refused("uni-moe-2", uni with { Layers = [dc with { Banks = [dc.Banks[0], new CopyExpertsConfig(1)] }] });
+        Refused("uni-moe-2", uni with { Attention = uni.Attention with { QkvBias = false } });
+        Refused("uni-moe-2", uni with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
         Tiny.Family("llama").Write(llama);
         Tiny.Family("moe-plus-plus").Write(plusPlus);
         Tiny.Family("dynamic-moe").Write(dynamic);

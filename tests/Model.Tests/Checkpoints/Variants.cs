@@ -1,5 +1,6 @@
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
 
 namespace MoeFromScratch.Model.Tests.Checkpoints;
@@ -46,6 +47,12 @@ public static class Variants
         ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
         ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
         ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
+
+        ["uni-moe-2"] = UniMoe(new DcMoeRouterConfig(0.6f) { Jitter = 0.05f, InputJitter = 0.1f }, real: 4, none: 2, shared: 2),
+        ["uni-moe-2 no null experts"] = UniMoe(new DcMoeRouterConfig(0.8f), real: 5, none: 0, shared: 1),
+        ["uni-moe-2 no shared experts, wide band"] = UniMoe(new DcMoeRouterConfig(0.5f) { Jitter = 0.3f }, real: 4, none: 1, shared: 0),
+        ["uni-moe-2 top 3"] = UniMoe(new DcMoeRouterConfig(0, 3), real: 4, none: 1, shared: 1),
+        ["uni-moe-2 all of them"] = UniMoe(new DcMoeRouterConfig(1), real: 3, none: 1, shared: 1),
     };
 
     public static TheoryData<string> Names { get; } = [.. All.Keys];
@@ -104,6 +111,22 @@ public static class Variants
             [
                 new FfnExpertsConfig(ffn, width) { Fused = true }, new ConstantExpertsConfig(2), new CopyExpertsConfig(1), new ZeroExpertsConfig(1),
             ]) { InputScale = scale }, 3)],
+        };
+    }
+
+    public static ModelConfig UniMoe(DcMoeRouterConfig router, int real, int none, int shared)
+    {
+        List<ExpertBankConfig> banks = [new FfnExpertsConfig(real, 7)];
+        if (none > 0)
+            banks.Add(new ZeroExpertsConfig(none));
+        if (shared > 0)
+            banks.Add(new FfnExpertsConfig(shared, 9) { Shared = true });
+        ModelConfig tiny = Tiny.Config("dynamic-moe");
+        return tiny with
+        {
+            Attention = tiny.Attention with { QkvBias = true },
+            Layers = [.. Enumerable.Repeat(new MoeConfig(router, banks), 2)],
+            RouterLosses = [new DcMoeBalanceLoss(0.1f)],
         };
     }
 

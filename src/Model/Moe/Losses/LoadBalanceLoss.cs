@@ -22,6 +22,8 @@ public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = Bal
 {
     public override string Name => "load_balance";
 
+    public override bool IsPerLayer => Scope == BalanceScope.Layer;
+
     public override Tensor Of(Tape g, IReadOnlyList<Routing> routings, Tensor tokenWeights)
     {
         if (Scope == BalanceScope.Layer)

@@ -14,6 +14,12 @@ public abstract record RouterLoss(float Coefficient)
     /// <summary>Key in logs: "load_balance", "router_z", "router_entropy".</summary>
     public abstract string Name { get; }
 
+    /// <summary>Whether padding counts like tokens, where nobody says what each token counts.</summary>
+    public virtual bool CountsPadding => false;
+
+    /// <summary>Whether it is the mean of a value per layer.</summary>
+    public virtual bool IsPerLayer => true;
+
     /// <summary>The loss without its coefficient, a scalar [1].</summary>
     /// <param name="routings">Of the mixture layers, in order; at least one.</param>
     /// <param name="tokenWeights">[T] what each token counts; they sum to 1, and padding counts 0.</param>

@@ -1,0 +1,106 @@
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Moe.Routers;
+
+/// <summary>
+/// Dynamic-capacity MoE (Uni-MoE 2, Li et al., 2025, arXiv 2511.12609), as its released code has it. Of the experts that are not
+/// shared, null ones among them, the likeliest join until their probabilities sum to top_p or more. They are taken one by one,
+/// each with its share among those within a band below it (SparseMixer), nearly always 1, so the chosen weigh nearly the same.
+/// A softmax over chosen and shared experts then says how much the shared ones get and how much is left to the chosen together.
+/// </summary>
+/// <param name="TopP">p; the expert that makes the sum reach it is the last. 0 takes a fixed number instead.</param>
+/// <param name="TopK">That number.</param>
+public sealed record DcMoeRouterConfig(float TopP, int TopK = 0) : RouterConfig
+{
+    /// <summary>r: experts are near each other when their relative distance is at most 2r.</summary>
+    public float Jitter { get; init; } = 0.01f;
+
+    /// <summary>In training, the router sees its input times a random factor from 1 − this to 1 + this.</summary>
+    public float InputJitter { get; init; }
+
+    /// <summary>The experts' room; null drops nothing.</summary>
+    public CapacityConfig? Capacity { get; init; }
+
+    /// <exception cref="ArgumentException">p, r or the input's jitter is negative or no number, or k is not between 1 and the experts to choose from.</exception>
+    public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
+    {
+        if (!(TopP >= 0) || !(Jitter >= 0) || !(InputJitter >= 0))
+            throw new ArgumentException($"top_p and jitters must be at least 0, not {TopP}, {Jitter} and {InputJitter}");
+        int dynamic = moe.Banks.Where(static b => !b.IsShared).Sum(static b => b.Count);
+        if (dynamic == 0 || (TopP == 0 && (TopK < 1 || TopK > dynamic)))
+            throw new ArgumentException($"with top_p 0, top_k must lie between 1 and the number of experts to choose from {dynamic}, not be {TopK}");
+        return new DcMoeRouter(this, moe, new Gate(model, moe, w));
+    }
+
+    public override int MaxExperts(int numExperts) => numExperts;
+}
+
+/// <summary>What only this router knows.</summary>
+/// <param name="DynamicTopK">[T] how many experts each token wanted, before any was dropped.</param>
+public sealed record DcMoeDetail(Tensor DynamicTopK) : RouterDetail
+{
+    public override IEnumerable<(string Name, Tensor Value)> Counts => [("dynamic_top_k", DynamicTopK)];
+}
+
+public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate gate) : Router
+{
+    private const int JitterSite = 1;
+
+    private readonly float[] _dynamic = moe.Columns(static b => b.IsShared ? 0 : 1), _shared = moe.Columns(static b => b.IsShared ? 1 : 0);
+    private readonly Capacity? _capacity = config.Capacity is null ? null : new Capacity(config.Capacity, moe);
+    private readonly int _slotsPerToken = config.TopP > 0 ? moe.NumExperts : config.TopK + moe.Banks.Where(static b => b.IsShared).Sum(static b => b.Count);
+
+    public override Routing Route(Tape g, Tensor x, in RouterContext context)
+    {
+        Tensor logits = gate.Logits(g, Jittered(g, x, context), context);                  // [T, E]
+        Tensor dynamic = Rows(g, x.Rows, _dynamic), shared = Rows(g, x.Rows, _shared);     // [T, E]
+        Tensor candidates = g.Hide(logits, dynamic), probs = g.Softmax(candidates);        // [T, E]
+        Tensor wanted = Select(g, candidates, probs, dynamic);                             // [T, E]
+        Tensor chosen = context.TokenMask is { } mask ? g.ScaleRows(wanted, mask) : wanted;
+
+        Tensor shares = Normalized(g, g.BandSoftmax(candidates, chosen, 2 * config.Jitter));
+        Tensor selected = g.Add(chosen, shared), kept = selected;
+        if (_capacity is not null)
+        {
+            kept = _capacity.Keep(g, selected, logits);
+            shares = Normalized(g, g.Mul(shares, kept));
+        }
+        Tensor mix = SoftmaxOver(g, logits, kept);                                         // [T, E]
+        Tensor left = g.RowSum(g.Mul(mix, dynamic));                                       // [T] what the chosen get together
+        Tensor weights = g.Add(g.ScaleRows(shares, left), g.Mul(mix, shared));             // [T, E]
+        return Routing.Plan(g, logits, probs, selected, weights, _slotsPerToken, kept,
+            g.IsWatched ? new DcMoeDetail(g.Keep(g.RowSum(wanted))) : null);
+    }
+
+    private Tensor Select(Tape g, Tensor candidates, Tensor probs, Tensor dynamic)
+    {
+        Tensor taken = g.New(probs.Shape);
+        if (config.TopP > 0)
+            g.Backend.SelectTopP(probs, new TopPRule(config.TopP, Strict: false), taken);
+        else
+            g.Backend.SelectTopK(candidates, config.TopK, taken);
+        return g.Mul(g.PublishConstant(taken), dynamic);   // a p of 1 and more takes all there are
+    }
+
+    /// <summary>Each row by its sum; rows of zeros stay.</summary>
+    private static Tensor Normalized(Tape g, Tensor weights)
+    {
+        const float Eps = 1e-6f;
+        Tensor sum = g.Add(g.RowSum(weights), g.Constant([weights.Rows], Eps));
+        return g.ScaleRows(weights, g.Unary<Reciprocal>(sum));
+    }
+
+    private Tensor Jittered(Tape g, Tensor x, in RouterContext context)
+    {
+        if (config.InputJitter == 0 || context.Noise is not var (seed, step))
+            return x;
+        CounterRandom random = CounterRandom.At(seed, step, context.Layer, JitterSite);
+        float[] factors = new float[x.Count];
+        for (int i = 0; i < factors.Length; i++)
+            factors[i] = 1 + config.InputJitter * (2 * random.Uniform((ulong)i) - 1);
+        return g.Mul(x, g.Constant<float>(x.Shape, DType.F32, factors));
+    }
+}
