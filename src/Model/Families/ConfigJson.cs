@@ -108,15 +108,39 @@ public sealed class ConfigJson
     public IReadOnlyList<int> TokenIds(string key) =>
         Find(key) is { ValueKind: JsonValueKind.Number } ? [Int(key, min: 0, max: int.MaxValue)] : Ints(key);
 
+    /// <summary>A finite number of at least 0 for all layers, or a list with one for each.</summary>
+    public IReadOnlyList<float> FloatOrFloats(string key, int layers, float absent)
+    {
+        if (Find(key) is not { ValueKind: JsonValueKind.Array } value)
+            return [.. Enumerable.Repeat(Float(key, absent: absent), layers)];
+        return value.GetArrayLength() == layers && value.EnumerateArray().All(static v =>
+                v.ValueKind == JsonValueKind.Number && v.TryGetSingle(out float f) && float.IsFinite(f) && f >= 0)
+            ? [.. value.EnumerateArray().Select(static v => v.GetSingle())]
+            : throw Refused(key, value, $"one finite number of at least 0, or a list of {layers}");
+    }
+
+    /// <summary>A list of lists of integers of at least 0; absent and null are an empty one.</summary>
+    public IReadOnlyList<IReadOnlyList<int>> IntLists(string key)
+    {
+        if (Find(key) is not { } value)
+            return [];
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(AreInts)
+            ? [.. value.EnumerateArray().Select(static list => (IReadOnlyList<int>)[.. list.EnumerateArray().Select(static v => v.GetInt32())])]
+            : throw Refused(key, value, "a list of lists of integers of at least 0");
+    }
+
     /// <summary>A list of integers of at least 0; absent and null are an empty one.</summary>
     public IReadOnlyList<int> Ints(string key)
     {
         if (Find(key) is not { } value)
             return [];
-        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0)
+        return AreInts(value)
             ? [.. value.EnumerateArray().Select(static v => v.GetInt32())]
             : throw Refused(key, value, "a list of integers of at least 0");
     }
+
+    private static bool AreInts(JsonElement list) => list.ValueKind == JsonValueKind.Array
+        && list.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0);
 
     /// <summary>Whether a key has this string.</summary>
     public bool Is(string key, string value) => Find(key) is { ValueKind: JsonValueKind.String } found && StringOf(key, found) == value;

@@ -43,6 +43,10 @@ public static class Variants
         ["phimoe wide band"] = Phi(Heads(2, 1, 10), jitter: 0.4f, count: 5, width: 7),
         ["phimoe all biases, two experts, window 3"] =
             Phi(Biased(Heads(5, 5, 4)) with { Window = 3 }, jitter: 0.1f, count: 2, width: 6) with { HeadBias = true },
+        ["llama-moe linear gate without noise"] = Split(0, twoLayers: false, 2.5f, 2.5f, [new(4, 6)], [new(4, 6)]),
+        ["llama-moe sizes and factors by layer, tied"] =
+            Split(0.02f, twoLayers: true, 2, 0.5f, [new(2, 5), new(1, 9)], [new(1, 9), new(1, 4), new(1, 6)]) with { TieWordEmbeddings = true },
+        ["llama-moe one expert"] = Split(0.01f, twoLayers: true, 3, 3, [new(1, 7)], [new(1, 7)]),
 
         ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
         ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
@@ -79,6 +83,19 @@ public static class Variants
 
     private static ModelConfig Phi(AttentionConfig attention, float jitter, int count, int width) =>
         Model(attention, new MoeConfig(new SparseMixerRouterConfig(jitter), [new FfnExpertsConfig(count, width)])) with { LayerNorm = true };
+
+    /// <summary>Two layers, each with its factor and its sizes.</summary>
+    private static ModelConfig Split(float noise, bool twoLayers, float firstScale, float secondScale, FfnExpertsConfig[] first, FfnExpertsConfig[] second)
+    {
+        return Model(Heads(2, 1, 10), Layer(firstScale, first), Layer(secondScale, second)) with { RouterLosses = [new ImportanceLoadLoss(0.2f)] };
+
+        MoeConfig Layer(float scale, FfnExpertsConfig[] banks)
+        {
+            int experts = banks.Sum(static b => b.Count);
+            GateConfig gate = new() { HiddenSize = twoLayers ? experts : 0 };
+            return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { Gate = gate }, banks);
+        }
+    }
 
     private static ModelConfig Dense(AttentionConfig attention, DenseConfig layer) => Model(attention, layer, layer) with { RouterLosses = [] };
 

@@ -79,7 +79,7 @@ public sealed class InvarianceTests
         {
             Close.Within("losses", _losses, other._losses, 2e-6f, 1e-6f);
             foreach ((int i, float[] gradient) in _gradients.Index())
-                Close.Within(model.Weights.All[i].Name!, gradient, other._gradients[i], 2e-6f * gradient.Max(MathF.Abs) + 3e-7f, 0);
+                Close.Within(model.Weights.All[i].Name!, gradient, other._gradients[i], 2e-6f * gradient.Max(MathF.Abs) + 1e-6f, 0);
         }
     }
 

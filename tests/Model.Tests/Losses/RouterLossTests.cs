@@ -60,7 +60,17 @@ public sealed class RouterLossTests
         Assert.Equal(80 * 80, Value(new RouterZLoss(1), [Peaked(0)], [Choice(0)]), 1e-2);
     }
 
+    /// <summary>Nothing when even; with everything on one expert var / mean² is E, once for importance and once for load, in each layer.</summary>
+    [Fact]
+    public void VariationIsNothingWhenEvenAndEWhenCollapsed()
+    {
+        Assert.Equal(0, Value(new ImportanceLoadLoss(0.5f), [Filled(3)], [Spread]), 1e-6);
+        Assert.Equal(0.5 * 2 * E, Value(new ImportanceLoadLoss(0.5f), [Peaked(1)], [Choice(1)]), 1e-5);
+        Assert.Equal(2 * 0.5 * 2 * E, Value(new ImportanceLoadLoss(0.5f), [Peaked(0), Peaked(2)], [Choice(0), Choice(2)]), 1e-5);
+    }
+
     [Theory]
+    [InlineData("importance_load")]
     [MemberData(nameof(All))]
     public void GradientsAreDifferences(string name)
     {
@@ -99,6 +109,7 @@ public sealed class RouterLossTests
     {
         "load_balance Layer" => new LoadBalanceLoss(1),
         "load_balance Model" => new LoadBalanceLoss(1, BalanceScope.Model),
+        "importance_load" => new ImportanceLoadLoss(1),
         "router_z" => new RouterZLoss(1),
         _ => new RouterEntropyLoss(1),
     };

@@ -32,9 +32,9 @@ public sealed class CheckpointingTests
             List<LayerOutput> layers = [];
             int length = expected.Input.Length;
             Tensor logits = model.Transformer.Forward(g, Batch.Packed(g, expected.Input.Ids, [length, length]), layers).Logits;
+            int live = backend.LiveBuffers - model.Weights.All.Count * 2;   // before the losses, which are in no block
             LossTerms terms = Loss.Of(g, logits, Loss.NextTokens(expected.Input.Ids, length), 1f / (2 * length - 2), layers, model.Config.RouterLosses);
             float[] total = backend.ToFloats(terms.Total);
-            int live = backend.LiveBuffers - model.Weights.All.Count * 2;
             g.Backward(terms.Total);
             return (total, [.. model.Weights.All.Select(p => backend.ToFloats(p.Grad!))], live);
         }
