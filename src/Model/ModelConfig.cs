@@ -102,9 +102,18 @@ public sealed record AttentionConfig
     /// <summary>Factor on the scores; 0 for the usual 1/√K.</summary>
     public float Scale { get; init; }
 
-    /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it.</summary>
+    /// <summary>Null for the frequencies as they are.</summary>
+    public RopeScaling? RopeScaling { get; init; }
+
+    /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it, and stretched.</summary>
     public float[] RopeFrequencies() =>
-        [.. Enumerable.Range(0, HeadDim / 2).Select(i => 1f / MathF.Pow(RopeTheta, 2f * i / HeadDim))];
+    [
+        .. Enumerable.Range(0, HeadDim / 2).Select(i =>
+        {
+            float frequency = 1f / MathF.Pow(RopeTheta, 2f * i / HeadDim);
+            return RopeScaling?.Stretch(frequency, i, HeadDim, RopeTheta) ?? frequency;
+        }),
+    ];
 }
 
 /// <summary>One layer's feed-forward part.</summary>

@@ -22,13 +22,13 @@ public sealed class GraniteMoe : Family
             new TopKRouterConfig(json.Int("num_experts_per_tok", max: experts)),
             [new FfnExpertsConfig(experts, json.Int("intermediate_size")) { Stacked = true }]);
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false) with
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, ropeScaling: true) with
         {
             QkvBias = bias,
             OutputBias = bias,
             Scale = Multiplier("attention_multiplier"),
         };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => moe) with
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => moe, ownRopeScaling: true) with
         {
             EmbeddingMultiplier = Multiplier("embedding_multiplier"),
             ResidualMultiplier = Multiplier("residual_multiplier"),

@@ -15,8 +15,8 @@ public sealed class Llama : Family
     {
         bool bias = json.Bool("attention_bias", absent: false);
         DenseConfig layer = new(json.Int("intermediate_size"), json.Bool("mlp_bias", absent: false));
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true) with { QkvBias = bias, OutputBias = bias };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer);
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = bias, OutputBias = bias };
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer, ownRopeScaling: true);
     }
 
     public override JsonObject Write(ModelConfig config)

@@ -36,12 +36,16 @@ internal static class LlamaKeys
 
     /// <summary>Heads by the usual keys: num_key_value_heads, head_dim, rope_theta.</summary>
     /// <param name="freeHeadDim">Whether heads may be of another size than the hidden size divided among them.</param>
-    public static AttentionConfig Attention(ConfigJson json, bool freeHeadDim, float absentTheta = 10_000)
+    /// <param name="ropeScaling">Whether the family's reference looks at rope_scaling.</param>
+    public static AttentionConfig Attention(ConfigJson json, bool freeHeadDim, float absentTheta = 10_000, bool ropeScaling = false)
     {
         AttentionConfig attention = Attention(json,
             kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
             headDim: json.Int("head_dim", absent: 0),
-            ropeTheta: json.Float("rope_theta", aboveMin: true, absent: absentTheta));
+            ropeTheta: json.Float("rope_theta", aboveMin: true, absent: absentTheta)) with
+        {
+            RopeScaling = ropeScaling ? RopeScalingKeys.Read(json) : null,
+        };
         return freeHeadDim || attention.Heads * attention.HeadDim == json.Int("hidden_size")
             ? attention
             : throw json.Refused($"{attention.Heads} heads of {attention.HeadDim} do not make up hidden_size {json.Int("hidden_size")}, as this family's do");
@@ -98,7 +102,7 @@ internal static class LlamaKeys
         ["num_hidden_layers"] = c.Layers.Count,
         ["num_key_value_heads"] = c.Attention.KvHeads,
         ["rms_norm_eps"] = c.RmsNormEps,
-        ["rope_scaling"] = null,
+        ["rope_scaling"] = RopeScalingKeys.Write(c.Attention.RopeScaling),
         ["rope_theta"] = c.Attention.RopeTheta,
         ["tie_word_embeddings"] = c.TieWordEmbeddings,
         ["torch_dtype"] = "float32",

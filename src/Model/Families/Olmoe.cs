@@ -22,14 +22,14 @@ public sealed class Olmoe : Family
             new TopKRouterConfig(json.Int("num_experts_per_tok", max: experts), json.Bool("norm_topk_prob", absent: false)),
             [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false) with
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, ropeScaling: true) with
         {
             QkvBias = bias,
             OutputBias = bias,
             QkNorm = QkNorm.Whole,
             ClipQkv = json.Has("clip_qkv") ? json.Float("clip_qkv", aboveMin: true) : 0,
         };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe) with
+        return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe, ownRopeScaling: true) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.01f),
         };

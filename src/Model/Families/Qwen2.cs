@@ -14,8 +14,8 @@ public sealed class Qwen2 : Family
     {
         LlamaKeys.RefuseSlidingWindow(json);
         DenseConfig layer = new(json.Int("intermediate_size"));
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true) with { QkvBias = true };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer);
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = true };
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer, ownRopeScaling: true);
     }
 
     public override JsonObject Write(ModelConfig config)

@@ -14,8 +14,8 @@ public sealed class Qwen3Moe : Family
     {
         LlamaKeys.RefuseSlidingWindow(json);
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true) with { QkvBias = bias, OutputBias = bias, QkNorm = QkNorm.PerHead };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json)) with
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = bias, OutputBias = bias, QkNorm = QkNorm.PerHead };
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json), ownRopeScaling: true) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),
         };

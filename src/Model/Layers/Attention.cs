@@ -30,7 +30,9 @@ public sealed class Attention
             _kNorm = new RmsNorm(model, w["k_norm"], whole ? keys : c.HeadDim);
         }
         _rope = new RopeLayout(c.HeadDim);
-        _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, c.Scale > 0 ? c.Scale : 1 / MathF.Sqrt(c.HeadDim), Causal: true, c.Window);
+        float magnitude = c.RopeScaling?.Magnitude ?? 1;   // of queries and of keys: scores take it twice
+        float scale = (c.Scale > 0 ? c.Scale : 1 / MathF.Sqrt(c.HeadDim)) * magnitude * magnitude;
+        _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, scale, Causal: true, c.Window);
     }
 
     /// <param name="x">[T, D]</param>

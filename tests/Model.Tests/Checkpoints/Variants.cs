@@ -25,6 +25,8 @@ public static class Variants
         ["mixtral wide heads, window 8"] = Mixtral(2, heads: 2, kvHeads: 1, headDim: 34, hidden: 17, experts: 8, width: 33, window: 8),
 
         ["llama"] = Dense(Heads(4, 2, 6), new(17)),
+        ["llama stretched"] = Dense(Heads(2, 1, 8) with { RopeScaling = new Llama3RopeScaling(8, 1, 4, 10) }, new(11)),
+        ["qwen2 with yarn"] = Dense(Biased(Heads(2, 1, 12), output: false) with { RopeScaling = new YarnRopeScaling(4, 8, 16, 0.5f, 1.2f) }, new(7)),
         ["llama all biases, tied"] = Dense(Biased(Heads(2, 1, 10)), new(9, Bias: true)) with { TieWordEmbeddings = true },
         ["llama attention biases, narrow heads"] = Dense(Biased(Heads(5, 5, 2)), new(5)),
         ["qwen2 tied, wide heads"] = Dense(Biased(Heads(2, 2, 14), output: false), new(23)) with { TieWordEmbeddings = true },
@@ -38,7 +40,7 @@ public static class Variants
         ["qwen3-moe biases, first layer dense"] = Sparse(Biased(Heads(4, 2, 6)) with { QkNorm = QkNorm.PerHead }, Experts(3, 5, 7), new(13), 1, 2),
         ["qwen3-moe raw, tied"] = Model(Heads(2, 2, 12) with { QkNorm = QkNorm.PerHead }, Experts(1, 3, 9, renormalize: false)) with { TieWordEmbeddings = true },
 
-        ["granitemoe"] = Granite(Heads(2, 1, 10), topK: 2, count: 5, width: 7),
+        ["granitemoe"] = Granite(Heads(2, 1, 10) with { RopeScaling = new LinearRopeScaling(3) }, topK: 2, count: 5, width: 7),
         ["granitemoe biases, tied, three of three"] = Granite(Biased(Heads(5, 5, 4)), topK: 3, count: 3, width: 6) with { TieWordEmbeddings = true },
         ["phimoe wide band"] = Phi(Heads(2, 1, 10), jitter: 0.4f, count: 5, width: 7),
         ["phimoe all biases, two experts, window 3"] =

@@ -1,0 +1,62 @@
+using System.Text.Json.Nodes;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>The config key rope_scaling of transformers: an object with rope_type (formerly type) and what that kind needs.</summary>
+internal static class RopeScalingKeys
+{
+    /// <summary>Null for none and for "default"; kinds that are not supported are refused by name.</summary>
+    public static RopeScaling? Read(ConfigJson config)
+    {
+        if (config.Object("rope_scaling") is not { } json)
+            return null;
+        string key = json.Has("rope_type") ? "rope_type" : "type";
+        json.Only(key, "default", "linear", "llama3", "yarn");
+        if (json.Is(key, "default"))
+            return null;
+        float factor = json.Float("factor", min: 1);
+        if (json.Is(key, "linear"))
+            return new LinearRopeScaling(factor);
+        if (json.Is(key, "yarn"))
+            return Yarn(config, json, factor);
+        float low = json.Float("low_freq_factor", aboveMin: true);
+        return new Llama3RopeScaling(factor, low, json.Float("high_freq_factor", min: low, aboveMin: true), json.Int("original_max_position_embeddings", max: int.MaxValue));
+    }
+
+    public static JsonObject? Write(RopeScaling? scaling) => scaling switch
+    {
+        null => null,
+        LinearRopeScaling linear => new JsonObject { ["rope_type"] = "linear", ["factor"] = linear.Factor },
+        Llama3RopeScaling llama => new JsonObject
+        {
+            ["rope_type"] = "llama3",
+            ["factor"] = llama.Factor,
+            ["low_freq_factor"] = llama.LowFrequencyFactor,
+            ["high_freq_factor"] = llama.HighFrequencyFactor,
+            ["original_max_position_embeddings"] = llama.OriginalMaxPositions,
+        },
+        YarnRopeScaling yarn => new JsonObject
+        {
+            ["rope_type"] = "yarn",
+            ["factor"] = yarn.Factor,
+            ["original_max_position_embeddings"] = yarn.OriginalMaxPositions,
+            ["beta_fast"] = yarn.BetaFast,
+            ["beta_slow"] = yarn.BetaSlow,
+            ["attention_factor"] = yarn.AttentionFactor,
+        },
+        _ => throw new ArgumentException($"no config.json has words for {scaling.GetType().Name}"),
+    };
+
+    private static YarnRopeScaling Yarn(ConfigJson config, ConfigJson json, float factor)
+    {
+        float usual = json.Has("mscale") && json.Has("mscale_all_dim")
+            ? YarnRopeScaling.Growth(factor, json.Float("mscale")) / YarnRopeScaling.Growth(factor, json.Float("mscale_all_dim"))
+            : YarnRopeScaling.Growth(factor);
+        if (json.Has("truncate") && !json.Bool("truncate", absent: true))
+            throw json.Refused("truncate false is not supported");
+        return new YarnRopeScaling(factor,
+            json.Int("original_max_position_embeddings", max: int.MaxValue, absent: config.Int("max_position_embeddings", max: int.MaxValue)),
+            json.Float("beta_fast", aboveMin: true, absent: 32), json.Float("beta_slow", aboveMin: true, absent: 1),
+            json.Float("attention_factor", aboveMin: true, absent: usual));
+    }
+}

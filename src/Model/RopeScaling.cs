@@ -1,0 +1,55 @@
+namespace MoeFromScratch.Model;
+
+/// <summary>How rotary frequencies are stretched for contexts longer than the model was first trained on.</summary>
+public abstract record RopeScaling
+{
+    /// <summary>The new frequency of a pair.</summary>
+    /// <param name="frequency">θ^(−2i/K)</param>
+    /// <param name="pair">i</param>
+    public abstract float Stretch(float frequency, int pair, int headDim, float theta);
+
+    /// <summary>What queries and keys are multiplied by.</summary>
+    public virtual float Magnitude => 1;
+}
+
+/// <summary>All positions are divided by the factor (Chen et al., 2023, arXiv 2306.15595).</summary>
+public sealed record LinearRopeScaling(float Factor) : RopeScaling
+{
+    public override float Stretch(float frequency, int pair, int headDim, float theta) => frequency / Factor;
+}
+
+/// <summary>
+/// Llama 3.1's: with n = original context · frequency / 2π turns in the original context, pairs of more than HighFrequencyFactor
+/// turns stay, those of fewer than LowFrequencyFactor are divided by the factor, and between them the two are mixed.
+/// </summary>
+public sealed record Llama3RopeScaling(float Factor, float LowFrequencyFactor, float HighFrequencyFactor, int OriginalMaxPositions) : RopeScaling
+{
+    public override float Stretch(float frequency, int pair, int headDim, float theta)
+    {
+        double turns = OriginalMaxPositions * (double)frequency / (2 * Math.PI);
+        double kept = Math.Clamp((turns - LowFrequencyFactor) / (HighFrequencyFactor - LowFrequencyFactor), 0, 1);
+        return (float)(kept * frequency + (1 - kept) * frequency / Factor);
+    }
+}
+
+/// <summary>
+/// YaRN (Peng et al., 2023, arXiv 2309.00071): pairs up to the one that makes BetaFast turns in the original context stay, those
+/// from the one that makes BetaSlow are divided by the factor, with a ramp over the pairs between; queries and keys grow.
+/// </summary>
+/// <param name="AttentionFactor">What they grow by; 0.1 ln factor + 1 where nothing else is said.</param>
+public sealed record YarnRopeScaling(float Factor, int OriginalMaxPositions, float BetaFast, float BetaSlow, float AttentionFactor) : RopeScaling
+{
+    public override float Magnitude => AttentionFactor;
+
+    public override float Stretch(float frequency, int pair, int headDim, float theta)
+    {
+        double low = Math.Max(Math.Floor(PairOf(BetaFast)), 0), high = Math.Min(Math.Ceiling(PairOf(BetaSlow)), headDim - 1);
+        double divided = Math.Clamp((pair - low) / (high == low ? 0.001 : high - low), 0, 1);
+        return (float)(divided * frequency / Factor + (1 - divided) * frequency);
+
+        double PairOf(double turns) => headDim * Math.Log(OriginalMaxPositions / (turns * 2 * Math.PI)) / (2 * Math.Log(theta));
+    }
+
+    /// <summary>0.1 · mscale · ln factor + 1.</summary>
+    public static float Growth(float factor, float mscale = 1) => factor <= 1 ? 1 : 0.1f * mscale * MathF.Log(factor) + 1;
+}

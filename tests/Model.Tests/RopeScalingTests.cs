@@ -1,0 +1,82 @@
+using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Tests.Checkpoints;
+using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Model.Tests;
+
+/// <summary>Stretched rotary frequencies where they are known without the formula that is tested.</summary>
+public sealed class RopeScalingTests
+{
+    private const double TwoPi = 2 * Math.PI;
+
+    [Fact]
+    public void LinearDividesAll()
+    {
+        float[] plain = Frequencies(null), stretched = Frequencies(new LinearRopeScaling(4));
+        Assert.Equal(plain.Select(static f => f / 4), stretched);
+    }
+
+    /// <summary>In an original context of 100: five turns, two and a half (half way), half a turn.</summary>
+    [Theory]
+    [InlineData(5, 5)]
+    [InlineData(4, 4)]
+    [InlineData(2.5, 2.5 * 0.5625)]
+    [InlineData(1, 0.125)]
+    [InlineData(0.5, 0.0625)]
+    public void Llama3KeepsFastPairsAndDividesSlowOnes(double turns, double expected)
+    {
+        Llama3RopeScaling scaling = new(Factor: 8, LowFrequencyFactor: 1, HighFrequencyFactor: 4, OriginalMaxPositions: 100);
+        Assert.Equal(expected, scaling.Stretch((float)(turns * TwoPi / 100), pair: 0, headDim: 2, theta: 1) * 100 / TwoPi, 1e-5);
+    }
+
+    /// <summary>
+    /// Head size 16, base 10000, original context 32: one turn is at pair 8 · log₁₀₀₀₀(32 / 2π) = 1.41, so the ramp ends at 2;
+    /// 32 turns would be before the first pair, so it begins at 0.
+    /// </summary>
+    [Fact]
+    public void YarnRampsBetweenPairs()
+    {
+        float[] stretched = Frequencies(new YarnRopeScaling(4, 32, 32, 1, 1));
+        double[] expected = [1, 0.31622777 * 0.625, 0.1 / 4, 0.031622777 / 4, 0.01 / 4, 0.0031622777 / 4, 0.001 / 4, 0.00031622777 / 4];
+        Assert.Equal(expected.Length, stretched.Length);
+        foreach ((double e, float a) in expected.Zip(stretched))
+            Assert.Equal(e, a, 1e-6 * e);
+    }
+
+    [Fact]
+    public void YarnGrowsByTheLogarithm()
+    {
+        Assert.Equal(1.138629f, YarnRopeScaling.Growth(4), 1e-6f);
+        Assert.Equal(1, YarnRopeScaling.Growth(1));
+        Assert.Equal(1.138629f, Read("""{"type":"yarn","factor":4}""").Magnitude, 1e-6f);
+        Assert.Equal(1.5f, Read("""{"rope_type":"yarn","factor":4,"attention_factor":1.5}""").Magnitude);
+        Assert.Equal(1, Read("""{"rope_type":"yarn","factor":4,"mscale":0.7,"mscale_all_dim":0.7}""").Magnitude);
+        Assert.Equal(256, Assert.IsType<YarnRopeScaling>(Read("""{"rope_type":"yarn","factor":4}""")).OriginalMaxPositions);
+    }
+
+    /// <summary>Queries and keys that grow by 1.3 make scores that grow by 1.69.</summary>
+    [Fact]
+    public void GrowthIsOfQueriesAndKeys()
+    {
+        ModelConfig plain = Variants.All["granitemoe"];   // a family that can say both
+        AttentionConfig heads = plain.Attention with { RopeScaling = null };
+        float[] grown = Logits(heads with { RopeScaling = new YarnRopeScaling(1, 32, 32, 1, 1.3f) });
+        Close.Activations("logits", Logits(heads with { Scale = 1.69f * heads.Scale }), grown);
+        Assert.NotEqual(Logits(heads), grown);
+
+        float[] Logits(AttentionConfig attention)
+        {
+            using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+            using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("granitemoe"), plain with { Attention = attention }, seed: 8);
+            return Tiny.Logits(model, [3, 1, 4, 1, 5, 9], 6);
+        }
+    }
+
+    private static float[] Frequencies(RopeScaling? scaling) =>
+        new AttentionConfig { Heads = 1, KvHeads = 1, HeadDim = 16, RopeScaling = scaling }.RopeFrequencies();
+
+    /// <summary>As part of a config whose context is 256.</summary>
+    private static RopeScaling Read(string json) =>
+        RopeScalingKeys.Read(ConfigJson.Parse("config.json", $$"""{"max_position_embeddings":256,"rope_scaling":{{json}}}"""))!;
+}
