@@ -35,8 +35,8 @@ public static class Variants
         ["olmoe renormalised, biases, tied"] =
             Model(Biased(Heads(5, 5, 4)) with { QkNorm = QkNorm.Whole }, Experts(2, 5, 7)) with { TieWordEmbeddings = true },
         ["qwen2-moe"] = Model(Biased(Heads(2, 1, 10), output: false), Experts(2, 5, 7, renormalize: false, new SharedExpertConfig(11, Gated: true))),
-        ["qwen2-moe renormalised, some layers dense, tied"] = Sparse(Biased(Heads(2, 2, 10), output: false),
-            Experts(3, 4, 6, renormalize: true, new SharedExpertConfig(3, Gated: true)), new(17), 1, 3) with { TieWordEmbeddings = true },
+        ["qwen2-moe renormalised, some layers dense, tied"] =
+            Sparse(Biased(Heads(2, 2, 10), output: false), Experts(3, 4, 6, true, new SharedExpertConfig(3, Gated: true)), new(17), 1, 3) with { TieWordEmbeddings = true },
         ["qwen3-moe biases, first layer dense"] = Sparse(Biased(Heads(4, 2, 6)) with { QkNorm = QkNorm.PerHead }, Experts(3, 5, 7), new(13), 1, 2),
         ["qwen3-moe raw, tied"] = Model(Heads(2, 2, 12) with { QkNorm = QkNorm.PerHead }, Experts(1, 3, 9, renormalize: false)) with { TieWordEmbeddings = true },
 
