@@ -46,7 +46,7 @@ public sealed class DynamicMoe : Family
         json["top_p_threshold"] = LlamaKeys.Single(config, "top_p", l => ((TopPRouterConfig)(l as MoeConfig ?? first).Router).TopP);
         json["intermediate_size"] = LlamaKeys.Single(config, "width",
             static l => l is MoeConfig m ? ((FfnExpertsConfig)m.Banks[0]).IntermediateSize : ((DenseConfig)l).IntermediateSize);
-        return json;
+        return LlamaKeys.Faithful(this, config, json);
     }
 
     public override string NameInFile(string path)

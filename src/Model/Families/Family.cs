@@ -35,7 +35,7 @@ public abstract class Family
     public virtual IEnumerable<(string NameInFile, float[] Values)> Buffers(ModelConfig config) => [];
 
     /// <summary>All families, in the order they are asked.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2()];
+    public static IReadOnlyList<Family> All { get; } = [new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2(), new FromScratch()];
 
     /// <summary>By architecture first, then by model type and telling keys: some families share their model type.</summary>
     /// <exception cref="CheckpointException">No family fits; the message lists those there are.</exception>

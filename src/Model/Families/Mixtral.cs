@@ -43,7 +43,7 @@ public sealed class Mixtral : Family
         json["intermediate_size"] = LlamaKeys.Single(config, "width", static l => ((FfnExpertsConfig)((MoeConfig)l).Banks[0]).IntermediateSize);
         json["router_aux_loss_coef"] = config.RouterLosses is [var balance] ? balance.Coefficient : 0;
         json["sliding_window"] = config.Attention.Window == 0 ? null : config.Attention.Window;
-        return json;
+        return LlamaKeys.Faithful(this, config, json);
     }
 
     public override string NameInFile(string path)

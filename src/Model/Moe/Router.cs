@@ -40,8 +40,11 @@ public abstract record RouterConfig
     /// <param name="w">The layer's scope, where a <see cref="Moe.Gate"/> finds its weights.</param>
     public abstract Router Build(ModelConfig model, MoeConfig moe, WeightScope w);
 
-    /// <summary>The most experts one token can use.</summary>
+    /// <summary>The most experts that can be chosen for one token.</summary>
     public abstract int MaxExperts(int numExperts);
+
+    /// <summary>The fewest.</summary>
+    public virtual int MinExperts(int numExperts) => MaxExperts(numExperts);
 }
 
 /// <summary>What a router may look at besides the tokens.</summary>

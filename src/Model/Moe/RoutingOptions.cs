@@ -36,7 +36,9 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
         if (At(TopK, layer, layers, "top-k") is { } topK)
             return MaxExperts.Count == 0 ? new TopKRouterConfig(topK, renormalize) { Gate = moe.Router.Gate } : throw new ArgumentException("a limit of experts goes with top-p");
         float topP = At(TopP, layer, layers, "top-p") ?? oldTopP ?? throw new ArgumentException("a limit of experts goes with top-p; this model's routers go by top-k");
-        return new TopPRouterConfig(topP, At(MaxExperts, layer, layers, "max-experts") ?? oldLimit, renormalize) { Gate = moe.Router.Gate };
+        TopPRouterConfig rule = moe.Router as TopPRouterConfig ?? new TopPRouterConfig(topP, 0, renormalize) { Gate = moe.Router.Gate };
+        RouterConfig changed = rule with { TopP = topP, MaxExpertsPerToken = At(MaxExperts, layer, layers, "max-experts") ?? oldLimit };
+        return changed;
     }
 
     private static T? At<T>(IReadOnlyList<T> values, int layer, int layers, string what) where T : struct => values.Count switch

@@ -35,7 +35,9 @@ public sealed record DcMoeRouterConfig(float TopP, int TopK = 0) : RouterConfig
         return new DcMoeRouter(this, moe, new Gate(model, moe, w));
     }
 
-    public override int MaxExperts(int numExperts) => numExperts;
+    public override int MaxExperts(int numExperts) => TopP > 0 ? numExperts : TopK;
+
+    public override int MinExperts(int numExperts) => TopP > 0 ? 1 : TopK;
 }
 
 /// <summary>What only this router knows.</summary>
