@@ -1,10 +1,11 @@
 using System.CommandLine;
+using System.Text.RegularExpressions;
 using MoeFromScratch.Cli.Verbs;
 
 namespace MoeFromScratch.Cli;
 
 /// <summary>The tool <c>moe</c>: parses the command line, runs a verb, and turns every failure into one line and an exit code.</summary>
-public static class Program
+public static partial class Program
 {
     public const int Success = 0, Failure = 1, Usage = 2, Interrupted = 130;
 
@@ -20,7 +21,7 @@ public static class Program
         if (parsed.Errors.Count > 0)
         {
             string verb = parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ";
-            Fail($"{string.Join("; ", parsed.Errors.Select(static e => e.Message.TrimEnd('.')).Reverse())} (try 'moe {verb}--help')");
+            Fail($"{string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse())} (try 'moe {verb}--help')");
             return Usage;
         }
         try
@@ -33,6 +34,13 @@ public static class Program
             return Failure;
         }
     }
+
+    /// <summary>The parser's message without the names of .NET types.</summary>
+    private static string Plain(string message) => WrongType().Replace(message, static m =>
+        $"{m.Groups[2].Value} takes {(m.Groups[3].Value is "Single" or "Double" ? "a number" : "a whole number in range")}, not '{m.Groups[1].Value}'");
+
+    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '.*?(Single|Double|U?Int\d+)\b.*$")]
+    private static partial Regex WrongType();
 
     private static void Fail(string message) => Console.Error.WriteLine($"moe: {message}");
 

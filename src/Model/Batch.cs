@@ -59,33 +59,35 @@ public readonly record struct Batch
 
     /// <summary>The next tokens of the sequences in a cache: a prompt, a piece of it, or one token each. Reserves their cache rows.</summary>
     /// <param name="tokens">New tokens of all sequences, one after the other.</param>
-    /// <param name="counts">New tokens of each sequence, at least one.</param>
+    /// <param name="counts">New tokens of each sequence; one with none rests and has no row in the logits.</param>
     /// <param name="lastOnly">Want logits for each sequence's last token only.</param>
-    /// <exception cref="ArgumentException">The counts do not add up to the tokens, or one is not positive.</exception>
+    /// <exception cref="ArgumentException">The counts do not add up to the tokens, or one is negative.</exception>
     /// <exception cref="InvalidOperationException">The cache is full.</exception>
     public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true) =>
         Make(g, tokens, counts, cache, lastOnly);
 
     private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly)
     {
-        int total = tokens.Length, sequences = counts.Length;
-        RequireRoom(total, counts, cache);
+        RequireRoom(tokens.Length, counts, cache);
+        int total = tokens.Length, sequences = counts.Length - counts.Count(0);
         int[] buffer = ArrayPool<int>.Shared.Rent(2 * total + 5 * sequences);
         Span<int> positions = buffer.AsSpan(0, total), rows = buffer.AsSpan(total, total);
         Span<int> table = buffer.AsSpan(2 * total, 4 * sequences), last = buffer.AsSpan(2 * total + 4 * sequences, sequences);
-        int start = 0;
-        for (int b = 0; b < sequences; b++)
+        int start = 0, row = 0;
+        for (int b = 0; b < counts.Length; b++)
         {
             int count = counts[b];
+            if (count == 0)
+                continue;
             int past = cache?.Reserve(b, count) ?? 0, firstRow = cache?.FirstRow(b) ?? start;
             for (int t = 0; t < count; t++)
             {
                 positions[start + t] = past + t;
                 rows[start + t] = firstRow + past + t;
             }
-            (table[4 * b], table[4 * b + 1], table[4 * b + 2], table[4 * b + 3]) = (start, count, firstRow, past + count);
+            (table[4 * row], table[4 * row + 1], table[4 * row + 2], table[4 * row + 3]) = (start, count, firstRow, past + count);
             start += count;
-            last[b] = start - 1;
+            last[row++] = start - 1;
         }
 
         Batch batch = new()
@@ -104,13 +106,16 @@ public readonly record struct Batch
     private static void RequireRoom(int tokens, ReadOnlySpan<int> counts, KvCache? cache)
     {
         long sum = 0;
+        int least = cache is null ? 1 : 0;
         for (int b = 0; b < counts.Length; b++)
         {
-            if (counts[b] < 1)
-                throw new ArgumentException($"a sequence takes at least one token, not {counts[b]}");
+            if (counts[b] < least)
+                throw new ArgumentException($"a sequence takes at least {least} tokens, not {counts[b]}");
             sum += counts[b];
             cache?.RequireRoom(b, counts[b]);
         }
+        if (tokens == 0)
+            throw new ArgumentException("a batch takes at least one token");
         if (sum != tokens)
             throw new ArgumentException($"{tokens} tokens for sequences that add up to {sum}");
     }

@@ -110,9 +110,19 @@ public sealed class GenerateTests
     }
 
     [Fact]
+    public void SeveralPromptsAreContinuedInOneRun()
+    {
+        string[] args = ["generate", "-m", Golden.Folder("mixtral"), "--max-new-tokens", "6", "--ignore-eos", "--greedy", "--prompt-ids"];
+        Outcome both = Tool.Run([.. args, "3,17,5", "--prompt-ids", "8", "--json"]);
+        foreach ((int i, string prompt) in new[] { "3,17,5", "8" }.Index())
+            Assert.Equal(Tool.Run([.. args, prompt, "--json"]).Json["ids"]!.ToJsonString(), JsonNode.Parse(both.Output)![i]!["ids"]!.ToJsonString());
+        string plain = Tool.Run([.. args, "3,17,5", "--prompt-ids", "8"]).Output;
+        Assert.Equal($"{Tool.Run([.. args, "3,17,5"]).Output}\n{Tool.Run([.. args, "8"]).Output}", plain.ReplaceLineEndings("\n"));
+    }
+
+    [Fact]
     public void MissingThingsGetOneLine()
     {
-        Tool.Run("generate", "hello").RequireError("--model");
         Tool.Run("generate", "hello", "-m", "/no/such/folder").RequireError("/no/such/folder", "no such folder");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json", "--prompt-ids");
         Tool.Run("generate", "hello", "-m", Golden.Folder("olmoe")).RequireError("OlmoeForCausalLM", "MixtralForCausalLM");

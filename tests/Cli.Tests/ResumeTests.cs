@@ -104,7 +104,7 @@ public sealed class ResumeTests : IDisposable
         string first = _folder.Write("first.txt", new string('a', 400)), second = _folder.Write("second.txt", new string('b', 400));
         Outcome run = Tool.Run("train", "--data", first, second, "--config", _config, "--out", _folder["two"], "--steps", "1");
         Assert.True(run.ExitCode == 0, run.Error);
-        Assert.Contains("801 characters of 3 kinds", run.Error, StringComparison.Ordinal);
+        Assert.Contains("801 characters in 801 tokens of 3 kinds", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

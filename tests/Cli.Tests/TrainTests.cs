@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Nodes;
 
 namespace MoeFromScratch.Cli.Tests;
 
@@ -31,10 +32,31 @@ public sealed class TrainTests
         Tool.Run("train", "--data", text, "--out", model, "--steps", "1").RequireError("already holds a checkpoint", "--overwrite");
     }
 
-    [SkippableFact]
-    public void CtrlCSavesWhatWasLearned()
+    /// <summary>Two files are two documents; the model that was trained on them knows where a text ends.</summary>
+    [Fact]
+    public void ATokenizerIsTrainedOrTaken()
     {
-        Skip.If(OperatingSystem.IsWindows(), "sends SIGINT with kill");
+        using Folder folder = new();
+        string one = folder.Write("one.txt", Text), two = folder.Write("two.txt", "“42 dogs” — naïve.<|endoftext|>" + Text);
+        string[] args = ["train", "--data", one, two, "--steps", "1", "--batch-size", "1", "--out"];
+        Assert.Equal(0, Tool.Run([.. args, folder["a"], "--tokenizer", "bpe:280"]).ExitCode);
+        Model.Tokenizers.Tokenizer tokenizer = Model.Tokenizers.Tokenizer.Load(Path.Combine(folder["a"], "tokenizer.json"));
+        JsonNode config = JsonNode.Parse(File.ReadAllText(Path.Combine(folder["a"], "config.json")))!;
+        Assert.Equal((tokenizer.VocabSize, tokenizer.IdOf("<|endoftext|>")), ((int)config["vocab_size"]!, (int)config["eos_token_id"]!));
+
+        Assert.Equal(0, Tool.Run([.. args, folder["b"], "--tokenizer", Path.Combine(folder["a"], "tokenizer.json")]).ExitCode);
+        Assert.Equal(File.ReadAllText(Path.Combine(folder["a"], "tokenizer.json")), File.ReadAllText(Path.Combine(folder["b"], "tokenizer.json")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder["a"], "model.safetensors")), File.ReadAllBytes(Path.Combine(folder["b"], "model.safetensors")));
+        Tool.Run([.. args, folder["c"], "--tokenizer", "bpe:100"]).RequireError("bpe:100", "257");
+        Tool.Run([.. args, folder["c"], "--tokenizer", "words"]).RequireError("'words'", "bpe:SIZE");
+    }
+
+    [SkippableTheory]
+    [InlineData("-INT")]    // Ctrl-C
+    [InlineData("-TERM")]
+    public void AnInterruptSavesWhatWasLearned(string signal)
+    {
+        Skip.If(OperatingSystem.IsWindows(), "sends a signal with kill");
         using Folder folder = new();
         string text = folder.Write("text.txt", Text), model = folder["model"];
         using Process process = Tool.Start("train", "--data", text, "--out", model, "--steps", "1000000", "--batch-size", "2");
@@ -43,7 +65,7 @@ public sealed class TrainTests
         {
         }
         Assert.NotNull(line);
-        using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
+        using (Process kill = Process.Start("kill", [signal, process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
             kill.WaitForExit();
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
         Assert.Equal(Program.Interrupted, process.ExitCode);
@@ -64,7 +86,13 @@ public sealed class TrainTests
         Tool.Run("train", "--data", text, "--out", Out(), "--preset", "nope").RequireError("nope", "shakespeare-char");
         Tool.Run("train", "--data", text, "--out", Out(), "--steps", "0").RequireError("--steps", "0");
         Tool.Run("train", "--data", text, "--out", Out(), "--learning-rate", "-1").RequireError("--learning-rate");
+        Tool.Run("train", "--data", text, "--out", Out(), "--learning-rate", "fast").RequireError("--learning-rate takes a number, not 'fast'");
+        Tool.Run("train", "--data", text, "--out", Out(), "--steps", "99999999999").RequireError("--steps takes a whole number in range");
+        Tool.Run("train", "--data", text, "--out", Out(), "--batch-size", "2000000000").RequireError("--batch-size", "--accumulate");
+        Tool.Run("train", "--data", text, "--out", "").RequireError("--out '' is no folder");
+        Tool.Run("train", "--data", text, "--out", text).RequireError("is no folder");
         Tool.Run("train", "--data", text).RequireError("--out");
+        Tool.Run("train", "--out", Out()).RequireError("shakespeare-char", "--data");
     }
 
     /// <summary>Somebody's sharded checkpoint is a checkpoint, too.</summary>

@@ -6,6 +6,7 @@ using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -14,18 +15,27 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe generate</c>: text from a prompt.</summary>
 internal static class GenerateVerb
 {
-    private sealed record Settings(string? Prompt, string? PromptIds, GenerateOptions Options, bool ShowExperts, bool Json);
+    private sealed record Settings(IReadOnlyList<string> Prompts, IReadOnlyList<string> PromptIds, GenerateOptions Options, bool ShowExperts, bool Json);
 
     public static Command Command()
     {
-        Argument<string?> prompt = new("PROMPT") { Description = "The text to continue; standard input when it is not given.", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string[]> prompt = new("PROMPT")
+        {
+            Description = "The text to continue; standard input when it is not given. Several prompts are continued together, prompt i with the seed plus i.",
+            Arity = ArgumentArity.ZeroOrMore,
+        };
         prompt.Validators.Add(static r =>
         {
-            if (r.Tokens is [{ Value: ['-', not ' ', ..] text }] && !text.Any(char.IsWhiteSpace) && !Environment.GetCommandLineArgs().Contains("--"))
-                r.AddError($"There is no option '{text}'; write -- before a prompt that looks like one");
+            if (!Environment.GetCommandLineArgs().Contains("--") && r.Tokens.FirstOrDefault(static t => LooksLikeOption(t.Value)) is { } token)
+                r.AddError($"There is no option '{token.Value}'; write -- before a prompt that looks like one");
         });
-        Option<string> model = new("--model", "-m") { Description = "Checkpoint folder.", Required = true, HelpName = "CHECKPOINT" };
-        Option<string?> ids = new("--prompt-ids") { Description = "The prompt as token ids, like 3,17,5: works without a tokenizer.", HelpName = "IDS" };
+        Option<string?> model = new("--model", "-m") { Description = "Checkpoint folder; the model that comes with the tool when it is not given.", HelpName = "CHECKPOINT" };
+        Option<string[]> ids = new("--prompt-ids")
+        {
+            Description = "The prompt as token ids, like 3,17,5: works without a tokenizer; may be given several times.",
+            HelpName = "IDS",
+            DefaultValueFactory = static _ => [],
+        };
         Option<bool> greedy = new("--greedy") { Description = "Always the likeliest token; the same as --temperature 0." };
         Option<float?> temperature = new("--temperature") { Description = "Below 1 sharpens the choice, above 1 flattens it; 0.8 unless the checkpoint says otherwise.", HelpName = "X" };
         Option<int?> topK = new("--top-k") { Description = "Draw from the k likeliest tokens only.", HelpName = "K" };
@@ -55,7 +65,8 @@ internal static class GenerateVerb
                 Numbers<float>(r.GetValue(routerTopP), "--router-top-p"), Numbers<int>(r.GetValue(routerTopK), "--router-top-k"),
                 Numbers<int>(r.GetValue(routerMax), "--router-max-experts"));
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads));
-            using LanguageModel loaded = LanguageModel.Load(r.GetValue(model)!, backend, routing: routing);
+            string folder = r.GetValue(model) ?? BuiltInFolder();
+            using LanguageModel loaded = LanguageModel.Load(folder, backend, routing: routing);
             GenerationDefaults theirs = loaded.Generation;
             bool silent = theirs == new GenerationDefaults { EosTokenIds = theirs.EosTokenIds };
             SamplerOptions sampler = theirs.Sampler(r.GetValue(seed));
@@ -71,7 +82,7 @@ internal static class GenerateVerb
             int newTokens = r.GetValue(count) ?? theirs.MaxNewTokens ?? 200;
             if (newTokens < 0)
                 throw new ArgumentException($"--max-new-tokens must be at least 0, not {newTokens}");
-            Settings settings = new(r.GetValue(prompt), r.GetValue(ids),
+            Settings settings = new(r.GetValue(prompt)!, r.GetValue(ids)!,
                 new GenerateOptions
                 {
                     MaxNewTokens = newTokens,
@@ -82,7 +93,9 @@ internal static class GenerateVerb
                 },
                 r.GetValue(showExperts), r.GetValue(json));
             _ = new StopStrings(settings.Options.Stop);   // refused now, whether there is a tokenizer or not
-            int[] promptIds = PromptIds(settings, loaded, r.GetValue(model)!);
+            if (settings.Prompts.Count == 0 && settings.PromptIds.Count == 0)
+                settings = settings with { Prompts = [Console.In.ReadToEnd()] };
+            int[][] promptIds = PromptIds(settings, loaded, folder);
             if (settings.Options.Stop.Count > 0 && !HasTokenizer(settings, loaded))
                 throw new ArgumentException("--stop needs a tokenizer");
             return settings.Json ? PrintJson(settings, loaded, promptIds) : PrintText(settings, loaded, promptIds);
@@ -95,59 +108,84 @@ internal static class GenerateVerb
             ? value
             : throw new ArgumentException($"{option} takes numbers like 2 or 2,1,1; '{part}' is none"))];
 
-    private static int[] PromptIds(Settings s, LanguageModel model, string folder)
+    private static bool LooksLikeOption(string text) => text is ['-', not ' ', ..] && !text.Any(char.IsWhiteSpace);
+
+    /// <summary>The model that comes with the tool, beside its executable.</summary>
+    private static string BuiltInFolder()
     {
-        if (s.PromptIds is not null && s.Prompt is not null)
-            throw new ArgumentException("give the prompt as text or as --prompt-ids, not both");
-        if (s.PromptIds is not null)
-            return [.. s.PromptIds.Split(',').Select(static part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
-                ? id
-                : throw new ArgumentException($"--prompt-ids takes token ids like 3,17,5; '{part}' is none"))];
-        if (model.Tokenizer is null)
-            throw new ArgumentException($"{folder} has no tokenizer.json; give the prompt as --prompt-ids");
-        return model.Tokenizer.Encode(s.Prompt ?? Console.In.ReadToEnd());
+        string folder = Path.Combine(AppContext.BaseDirectory, "built-in");
+        return Directory.Exists(folder) ? folder : throw new ArgumentException($"there is no built-in model at {folder}; name one with --model");
     }
 
-    private static int PrintText(Settings s, LanguageModel model, int[] prompt)
+    private static int[][] PromptIds(Settings s, LanguageModel model, string folder)
+    {
+        if (s.PromptIds.Count > 0)
+            return s.Prompts.Count > 0
+                ? throw new ArgumentException("give the prompt as text or as --prompt-ids, not both")
+                : [.. s.PromptIds.Select(Ids)];
+        Tokenizer tokenizer = model.Tokenizer ?? throw new ArgumentException($"{folder} has no tokenizer.json; give the prompt as --prompt-ids");
+        // nothing to continue: a text from its beginning, where the model knows such a token
+        return [.. s.Prompts.Select(p => tokenizer.Encode(p) is { Length: > 0 } ids ? ids : model.Config.BosTokenId is { } bos ? [bos] : [])];
+
+        static int[] Ids(string text) => [.. text.Split(',').Select(static part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
+            ? id
+            : throw new ArgumentException($"--prompt-ids takes token ids like 3,17,5; '{part}' is none"))];
+    }
+
+    /// <summary>The first prompt's text as it is made, then the others', which were made beside it.</summary>
+    private static int PrintText(Settings s, LanguageModel model, int[][] prompts)
     {
         ExpertView? view = s.ShowExperts ? new ExpertView(model.Config) : null;
-        bool echo = s.PromptIds is null;
-        foreach ((string text, GeneratedToken? token) in Pieces(s, model, prompt))
+        Queue<TextPiece>[] waiting = [.. prompts.Select(static _ => new Queue<TextPiece>())];
+        int at = 0;
+        bool begun = false;
+        foreach ((int prompt, TextPiece made) in Pieces(s, model, prompts))
         {
-            if (echo)   // only once the first token is there: a refused prompt prints nothing
-                Console.Write(s.Prompt);
-            echo = false;
-            if (view is null)
-                Console.Write(text);
-            else
-                view.Write(text, token);
+            waiting[prompt].Enqueue(made);
+            while (at < prompts.Length && waiting[at].TryDequeue(out TextPiece piece))
+            {
+                if (!begun && s.Prompts.Count > 0)   // only once the first piece is there: a refused prompt prints nothing
+                    Console.Write(s.Prompts[at]);
+                begun = true;
+                if (view is null)
+                    Console.Write(piece.Text);
+                else
+                    view.Write(piece.Text, piece.Token);
+                if (piece.Token is not null)
+                    continue;
+                Console.WriteLine(at < prompts.Length - 1 ? Environment.NewLine : "");
+                (at, begun) = (at + 1, false);
+            }
         }
-        Console.WriteLine();
         view?.WriteSummary();
         return Program.Success;
     }
 
-    private static int PrintJson(Settings s, LanguageModel model, int[] prompt)
+    private static int PrintJson(Settings s, LanguageModel model, int[][] prompts)
     {
         long start = Stopwatch.GetTimestamp();
-        List<TextPiece> pieces = [.. Pieces(s, model, prompt)];
+        ILookup<int, TextPiece> pieces = Pieces(s, model, prompts).ToLookup(static p => p.Prompt, static p => p.Piece);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        List<GeneratedToken> tokens = [.. pieces.Where(static p => p.Token is not null).Select(static p => p.Token!.Value)];
-        Common.PrintJson(new JsonObject
+        JsonObject[] texts = [.. prompts.Index().Select(p =>
         {
-            ["prompt_ids"] = new JsonArray([.. prompt.Select(static id => (JsonNode)id)]),
-            ["ids"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.Id)]),
-            ["text"] = HasTokenizer(s, model) ? string.Concat(pieces.Select(static p => p.Text)) : null,
-            ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
-            ["tokens_per_second"] = Math.Round(tokens.Count / seconds, 1),
-        });
+            List<GeneratedToken> tokens = [.. pieces[p.Index].Where(static x => x.Token is not null).Select(static x => x.Token!.Value)];
+            return new JsonObject
+            {
+                ["prompt_ids"] = new JsonArray([.. p.Item.Select(static id => (JsonNode)id)]),
+                ["ids"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.Id)]),
+                ["text"] = HasTokenizer(s, model) ? string.Concat(pieces[p.Index].Select(static x => x.Text)) : null,
+                ["experts_per_token"] = new JsonArray([.. tokens.Select(static t => (JsonNode)t.ExpertsPerToken)]),
+                ["tokens_per_second"] = Math.Round(tokens.Count / seconds, 1),
+            };
+        })];
+        Common.PrintJson(texts is [var single] ? single : new JsonArray([.. texts]));
         return Program.Success;
     }
 
     /// <summary>Text piece by piece, or ids where there is no tokenizer.</summary>
-    private static IEnumerable<TextPiece> Pieces(Settings s, LanguageModel model, int[] prompt) => HasTokenizer(s, model)
-        ? TextGeneration.Stream(model, prompt, s.Options)
-        : TextGeneration.Generate(model, prompt, s.Options).Select(static t => new TextPiece($"{t.Id} ", t));
+    private static IEnumerable<(int Prompt, TextPiece Piece)> Pieces(Settings s, LanguageModel model, int[][] prompts) => HasTokenizer(s, model)
+        ? TextGeneration.Stream(model, prompts, s.Options)
+        : TextGeneration.Generate(model, prompts, s.Options).Select(static t => (t.Prompt, new TextPiece(t.Token is { } token ? $"{token.Id} " : "", t.Token)));
 
     /// <summary>False where there is no tokenizer, or none we can read and token ids were given.</summary>
     private static bool HasTokenizer(Settings s, LanguageModel model)

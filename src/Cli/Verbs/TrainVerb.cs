@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Tokenizers;
@@ -11,15 +12,14 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe train</c>: a model from text files.</summary>
 internal static class TrainVerb
 {
-    private sealed record Settings(string[] Data, string Out, bool Overwrite, bool Resume, Preset Preset, int? Steps, int? BatchSize,
+    private sealed record Settings(string[] Data, string Out, bool Overwrite, bool Resume, Preset Preset, TokenizerChoice Tokenizer, int? Steps, int? BatchSize,
         float? LearningRate, int Accumulate, bool CheckpointBlocks, int EvalEvery, int SaveEvery, int SaveTotalLimit, ulong Seed, bool Json);
 
     public static Command Command()
     {
         Option<string[]> data = new("--data")
         {
-            Description = "Text to learn from, UTF-8; of several files each is a document, ended by a line break.",
-            Required = true,
+            Description = "Text to learn from, UTF-8; each file is a document, and so is what stands between <|endoftext|> in a file, where the tokenizer has that token.",
             AllowMultipleArgumentsPerToken = true,
             HelpName = "FILE",
         };
@@ -32,6 +32,11 @@ internal static class TrainVerb
             HelpName = "NAME",
         };
         Option<string> config = new("--config") { Description = "JSON with a model and settings of your own, instead of a preset.", HelpName = "FILE" };
+        Option<string?> tokenizer = new("--tokenizer")
+        {
+            Description = "characters, bpe:SIZE (trained on the text, byte-level), or a tokenizer.json to use as it is; characters unless the preset says otherwise.",
+            HelpName = "KIND",
+        };
         Option<int?> steps = new("--steps") { Description = "Training steps; the learning rate's decay follows.", HelpName = "N" };
         Option<int?> batch = new("--batch-size") { Description = "Windows per step.", HelpName = "N" };
         Option<float?> lr = new("--learning-rate") { Description = "Peak learning rate.", HelpName = "X" };
@@ -46,13 +51,14 @@ internal static class TrainVerb
         Option<bool> json = Common.Json("a summary");
         Command command = new("train", "Train a model on text.")
         {
-            data, output, overwrite, resume, preset, config, steps, batch, lr, accumulate, checkpointBlocks, evalEvery, saveEvery, saveTotalLimit,
+            data, output, overwrite, resume, preset, config, tokenizer, steps, batch, lr, accumulate, checkpointBlocks, evalEvery, saveEvery, saveTotalLimit,
             seed, device, threads, json,
         };
         command.SetAction(r =>
         {
+            Preset chosen = FindPreset(r.GetValue(preset), r.GetValue(config));
             Settings settings = new(r.GetValue(data)!, r.GetValue(output)!, r.GetValue(overwrite), r.GetValue(resume),
-                FindPreset(r.GetValue(preset), r.GetValue(config)),
+                chosen, r.GetValue(tokenizer) is { } kind ? TokenizerChoice.Parse(kind) : chosen.Tokenizer,
                 Positive(r.GetValue(steps), "--steps"), Positive(r.GetValue(batch), "--batch-size"), Positive(r.GetValue(lr), "--learning-rate"),
                 Positive<int>(r.GetValue(accumulate), "--accumulate")!.Value, r.GetValue(checkpointBlocks),
                 Positive<int>(r.GetValue(evalEvery), "--eval-every")!.Value,
@@ -66,22 +72,29 @@ internal static class TrainVerb
 
     private static int Run(Settings s, IBackend backend)
     {
+        if (s.Out.Length == 0 || File.Exists(s.Out))
+            throw new ArgumentException($"--out '{s.Out}' is no folder");
         TrainingFolder folder = new(s.Out, s.SaveTotalLimit);
         if (s.Resume && s.Overwrite)
             throw new ArgumentException("--resume continues what is in --out, --overwrite replaces it: choose one");
         if (folder.IsUsed && !s.Overwrite && !s.Resume)
             throw new ArgumentException($"{s.Out} already holds a checkpoint; continue it with --resume, replace it with --overwrite, or choose another folder");
-        string text = TrainingText.Read(s.Data);
-        Tokenizer tokenizer = Tokenizer.TrainCharacters(text);
+        string text = s.Data.Length > 0 ? TrainingText.Read(s.Data, s.Tokenizer.Separator)
+            : s.Preset.Text?.Invoke() ?? throw new ArgumentException($"the preset {s.Preset.Name} has no text of its own: name one with --data");
+        Tokenizer tokenizer = s.Tokenizer.Make(text);
+        int[] tokens = tokenizer.Encode(text, addSpecialTokens: false);
         TrainOptions options = Options(s);
-        TokenData data = new(tokenizer.Encode(text), options.Context);
+        TokenData data = new(tokens, options.Context);
+        ModelConfig config = s.Preset.Model(tokenizer.VocabSize);
+        if (tokenizer.IdOf(TokenizerChoice.EndOfText) is { } end)
+            config = config with { BosTokenId = end, EosTokenIds = [end] };     // the end of a document is where the next begins
 
-        using LanguageModel model = LanguageModel.Create(backend, s.Preset.Family, s.Preset.Model(tokenizer.VocabSize), s.Seed, tokenizer);
+        using LanguageModel model = LanguageModel.Create(backend, s.Preset.Family, config, s.Seed, tokenizer);
         using Trainer trainer = new(model, data, options);
         bool resumed = s.Resume && folder.Resume(trainer);
         if (!resumed)
             folder.Start();
-        Console.Error.WriteLine($"{s.Preset.Name}: {model.Weights.Count:n0} parameters, {text.Length:n0} characters of {tokenizer.VocabSize} kinds, "
+        Console.Error.WriteLine($"{s.Preset.Name}: {model.Weights.Count:n0} parameters, {text.Length:n0} characters in {tokens.Length:n0} tokens of {tokenizer.VocabSize} kinds, "
             + $"{options.Steps} steps{(resumed ? $", resumed after {trainer.StepsTaken}" : s.Resume ? ", nothing to resume yet" : "")}");
         return Train(s, trainer, folder, options);
     }
@@ -95,6 +108,11 @@ internal static class TrainVerb
             stop.Cancel();
         };
         Console.CancelKeyPress += onCancel;
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c =>
+        {
+            c.Cancel = true;
+            stop.Cancel();
+        });
         long start = Stopwatch.GetTimestamp();
         using TrainingLog log = new(folder.LogFile, trainer.StepsTaken, options.RouterLosses.Select(static l => l.Name));
         ProgressLine progress = new(options.Steps, trainer.StepsTaken);
@@ -160,6 +178,9 @@ internal static class TrainVerb
         TrainOptions preset = s.Preset.Training;
         int steps = s.Steps ?? preset.Steps;
         float peak = s.LearningRate ?? preset.LearningRate.Peak;
+        const int MostTokens = 1 << 22;
+        if (s.BatchSize > MostTokens / preset.Context)
+            throw new ArgumentException($"--batch-size {s.BatchSize} is more than {MostTokens:n0} tokens at once; --accumulate sums smaller batches");
         return preset with
         {
             Steps = steps,

@@ -5,8 +5,8 @@ using MoeFromScratch.Tensors;
 namespace MoeFromScratch.Model.Generation;
 
 /// <summary>
-/// Feeds one sequence to a model, a prompt first and then token by token, and holds its key-value cache. After warm-up a
-/// step allocates no managed memory: tape, handles and buffers are reused.
+/// Feeds sequences to a model, each prompt first and then token by token, several of them together, and holds their key-value
+/// cache. After warm-up a step allocates no managed memory: tape, handles and buffers are reused.
 /// </summary>
 public sealed class Generator : IDisposable
 {
@@ -19,14 +19,16 @@ public sealed class Generator : IDisposable
     private readonly List<LayerOutput> _layers = [];
     private readonly float[] _logits;
     private readonly float[] _kept;
+    private readonly int[] _counts;
 
-    /// <param name="capacity">Prompt and generated tokens together.</param>
-    public Generator(Transformer model, IBackend backend, int capacity)
+    /// <param name="capacity">Prompt and generated tokens of one sequence together.</param>
+    public Generator(Transformer model, IBackend backend, int capacity, int sequences = 1)
     {
         _model = model;
         _tape = Tape.Inference(backend);
-        _cache = new KvCache(backend, model.Config, capacity);
-        _logits = new float[model.Config.VocabSize];
+        _cache = new KvCache(backend, model.Config, capacity, sequences);
+        _counts = new int[sequences];
+        _logits = new float[checked(sequences * model.Config.VocabSize)];
         _kept = new float[model.Config.Layers.Max(static l => l is MoeConfig m ? m.NumExperts : 0)];
         MoeLayers = model.Config.Layers.Count(static l => l is MoeConfig);
     }
@@ -34,49 +36,55 @@ public sealed class Generator : IDisposable
     /// <summary>Layers with experts.</summary>
     public int MoeLayers { get; }
 
-    /// <summary>Tokens fed so far.</summary>
-    public int Length => _cache.Length(0);
+    /// <summary>Tokens of a sequence fed so far.</summary>
+    public int Length(int sequence = 0) => _cache.Length(sequence);
 
-    /// <summary>Feeds tokens; returns the logits after the last of them, valid until the next call.</summary>
+    /// <summary>Feeds tokens to one sequence; returns the logits [V] after the last of them, valid until the next call.</summary>
     /// <exception cref="ArgumentException">No token, or one outside the vocabulary.</exception>
     /// <exception cref="InvalidOperationException">More tokens than the capacity.</exception>
-    public ReadOnlySpan<float> Feed(ReadOnlySpan<int> tokens)
+    public ReadOnlySpan<float> Feed(ReadOnlySpan<int> tokens, int sequence = 0)
     {
         if (tokens.IsEmpty)
             throw new ArgumentException("at least one token is needed");
-        foreach (int token in tokens)
-            if ((uint)token >= (uint)_logits.Length)
-                throw new ArgumentException($"token {token} is not in the vocabulary of {_logits.Length}");
+        RequireInVocabulary(tokens);
+        ReadOnlySpan<float> logits = default;
         while (!tokens.IsEmpty)
         {
             int count = Math.Min(tokens.Length, PrefillChunk);
-            _tape.Reset();
-            Batch batch = Batch.Continue(_tape, _cache, tokens[..count], [count]);
-            ForwardResult result = _model.Forward(_tape, batch, _layers, _cache);
+            Array.Clear(_counts);
+            _counts[sequence] = count;
+            bool last = count == tokens.Length;
+            logits = Pass(tokens[..count], sequences: last ? 1 : 0);
             tokens = tokens[count..];
-            if (tokens.IsEmpty)
-                _tape.Backend.Download<float>(result.Logits, _logits);
         }
-        return _logits;
+        return logits;
     }
 
-    /// <summary>How many feed-forward experts the last token fed used in each mixture layer.</summary>
+    /// <summary>Feeds one token to each of some sequences; returns their logits [sequences, V], valid until the next call.</summary>
+    /// <param name="sequences">In ascending order.</param>
+    /// <inheritdoc cref="Feed"/>
+    public ReadOnlySpan<float> Step(ReadOnlySpan<int> tokens, ReadOnlySpan<int> sequences)
+    {
+        RequireInVocabulary(tokens);
+        Array.Clear(_counts);
+        foreach (int sequence in sequences)
+            _counts[sequence] = 1;
+        return Pass(tokens, sequences.Length);
+    }
+
+    /// <summary>How many feed-forward experts a token of the last pass used in each mixture layer.</summary>
     /// <param name="counts">[<see cref="MoeLayers"/>]</param>
-    public void CountExperts(Span<int> counts)
+    /// <param name="fromEnd">0 for the last token fed, 1 for the one before.</param>
+    public void CountExperts(Span<int> counts, int fromEnd = 0)
     {
         int at = 0;
         for (int i = 0; i < _layers.Count; i++)
             if (_layers[i].Routing is { } r)
-                counts[at++] = CountExperts((MoeLayer)_model.Blocks[i].FeedForward, r);
+                counts[at++] = CountExperts((MoeLayer)_model.Blocks[i].FeedForward, r, r.Tokens - 1 - fromEnd);
     }
 
-    /// <summary>Forgets the sequence.</summary>
-    public void Clear()
-    {
-        _tape.Reset();
-        _layers.Clear();
-        _cache.Clear();
-    }
+    /// <summary>Forgets a sequence.</summary>
+    public void Clear(int sequence = 0) => _cache.Clear(sequence);
 
     public void Dispose()
     {
@@ -84,11 +92,28 @@ public sealed class Generator : IDisposable
         _cache.Dispose();
     }
 
-    private int CountExperts(MoeLayer layer, in Routing r)
+    private ReadOnlySpan<float> Pass(ReadOnlySpan<int> tokens, int sequences)
+    {
+        _tape.Reset();
+        Batch batch = Batch.Continue(_tape, _cache, tokens, _counts);
+        ForwardResult result = _model.Forward(_tape, batch, _layers, _cache);
+        Span<float> logits = _logits.AsSpan(0, sequences * _model.Config.VocabSize);
+        if (sequences > 0)
+            _tape.Backend.Download(result.Logits, logits);
+        return logits;
+    }
+
+    private void RequireInVocabulary(ReadOnlySpan<int> tokens)
+    {
+        foreach (int token in tokens)
+            if ((uint)token >= (uint)_model.Config.VocabSize)
+                throw new ArgumentException($"token {token} is not in the vocabulary of {_model.Config.VocabSize}");
+    }
+
+    private int CountExperts(MoeLayer layer, in Routing r, int row)
     {
         Span<float> kept = _kept.AsSpan(0, r.NumExperts);
-        Tensor last = r.Tokens == 1 ? r.Kept : r.Kept.View([r.NumExperts], (long)(r.Tokens - 1) * r.NumExperts);
-        _tape.Backend.Download(last, kept);
+        _tape.Backend.Download(r.Tokens == 1 ? r.Kept : r.Kept.View([r.NumExperts], (long)row * r.NumExperts), kept);
         int count = 0;
         for (int i = 0; i < layer.Banks.Count; i++)   // a foreach over the interface would allocate its enumerator
             if (layer.Banks[i] is { IsFfn: true } bank)

@@ -33,6 +33,9 @@ public sealed class KvCache : IDisposable
     /// <summary>Forgets everything.</summary>
     public void Clear() => Array.Clear(_lengths);
 
+    /// <summary>Forgets one sequence.</summary>
+    public void Clear(int sequence) => _lengths[sequence] = 0;
+
     internal int FirstRow(int sequence) => sequence * Capacity;
 
     /// <exception cref="InvalidOperationException">The cache is full.</exception>

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using MoeFromScratch.Model.Tokenizers;
 
 namespace MoeFromScratch.Model.Generation;
@@ -46,24 +45,19 @@ public static class TextGeneration
     }
 
     /// <summary>New text as it may be shown: whole characters, and nothing of a stop string.</summary>
-    /// <exception cref="ArgumentException">The model has no tokenizer, or see <see cref="Generate"/>.</exception>
-    public static IEnumerable<TextPiece> Stream(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options)
-    {
-        StreamingDecoder decoder = new(model.Tokenizer ?? throw new ArgumentException("the model has no tokenizer"));
-        foreach (int id in prompt)
-            decoder.Append(id);   // the text goes on where the prompt ends
-        return Cut(Generate(model, prompt, options), decoder, new StopStrings(options.Stop));
-    }
+    /// <exception cref="ArgumentException">The model has no tokenizer, or see <see cref="Generate(LanguageModel, IReadOnlyList{int}, GenerateOptions)"/>.</exception>
+    public static IEnumerable<TextPiece> Stream(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options) =>
+        Stream(model, [prompt], options).Select(static p => p.Piece);
 
-    private static IEnumerable<TextPiece> Cut(IEnumerable<GeneratedToken> tokens, StreamingDecoder decoder, StopStrings stop)
+    /// <summary>
+    /// The texts of several prompts, made together, their pieces as they come; a piece without a token is a prompt's last. Prompt i
+    /// draws with the seed plus i, so that the same prompt twice gives two texts.
+    /// </summary>
+    /// <inheritdoc cref="Stream(LanguageModel, IReadOnlyList{int}, GenerateOptions)"/>
+    public static IEnumerable<(int Prompt, TextPiece Piece)> Stream(LanguageModel model, IReadOnlyList<IReadOnlyList<int>> prompts, GenerateOptions options)
     {
-        foreach (GeneratedToken token in tokens)
-        {
-            yield return new TextPiece(stop.Push(decoder.Append(token.Id)), token);
-            if (stop.Stopped)
-                yield break;
-        }
-        yield return new TextPiece(stop.Push(decoder.End()) + stop.Flush(), null);
+        Tokenizer tokenizer = model.Tokenizer ?? throw new ArgumentException("the model has no tokenizer");
+        return Run(model, prompts, options, tokenizer);
     }
 
     /// <summary>
@@ -71,37 +65,25 @@ public static class TextGeneration
     /// </summary>
     /// <param name="prompt">At least one token id.</param>
     /// <exception cref="ArgumentException">An empty prompt, one longer than the context, or an id outside the vocabulary.</exception>
-    public static IEnumerable<GeneratedToken> Generate(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options)
+    public static IEnumerable<GeneratedToken> Generate(LanguageModel model, IReadOnlyList<int> prompt, GenerateOptions options) =>
+        Generate(model, [prompt], options).Where(static p => p.Token is not null).Select(static p => p.Token!.Value);
+
+    /// <summary>The tokens of several prompts, made together, then null where a prompt ends; prompt i draws with the seed plus i.</summary>
+    /// <inheritdoc cref="Generate(LanguageModel, IReadOnlyList{int}, GenerateOptions)"/>
+    public static IEnumerable<(int Prompt, GeneratedToken? Token)> Generate(LanguageModel model, IReadOnlyList<IReadOnlyList<int>> prompts, GenerateOptions options) =>
+        Run(model, prompts, options, null).Select(static p => (p.Prompt, p.Piece.Token));
+
+    /// <param name="tokenizer">Null where only the tokens are wanted.</param>
+    private static IEnumerable<(int Prompt, TextPiece Piece)> Run(
+        LanguageModel model, IReadOnlyList<IReadOnlyList<int>> prompts, GenerateOptions options, Tokenizer? tokenizer)
     {
         int context = model.Config.MaxPositions;
-        if (prompt.Count == 0)
-            throw new ArgumentException("the prompt is empty");
-        if (prompt.Count > context)
-            throw new ArgumentException($"the prompt has {prompt.Count} tokens, the model's context is {context}");
         ArgumentOutOfRangeException.ThrowIfNegative(options.MaxNewTokens);
-        return Continue(model, [.. prompt], options, (int)Math.Min((long)prompt.Count + options.MaxNewTokens, context));
-    }
-
-    private static IEnumerable<GeneratedToken> Continue(LanguageModel model, List<int> tokens, GenerateOptions options, int capacity)
-    {
-        using Generator generator = new(model.Transformer, model.Backend, capacity);
-        Sampler sampler = new(options.Sampler);
-        IReadOnlyList<int> eos = model.Generation.EosTokenIds is { Count: > 0 } theirs ? theirs : model.Config.EosTokenIds;
-        int start = 0;   // first token the model still sees
-        for (int made = 0; made < options.MaxNewTokens; made++)
-        {
-            if (tokens.Count - start > capacity)
-                start = tokens.Count - Math.Max(capacity / 2, 1);
-            if (options.NoCache || generator.Length >= tokens.Count - start)
-                generator.Clear();
-            int[] unseen = [.. tokens[(start + generator.Length)..]];
-            int next = sampler.Next(generator.Feed(unseen), CollectionsMarshal.AsSpan(tokens));
-            if (!options.IgnoreEos && eos.Contains(next))
-                yield break;
-            int[] experts = new int[generator.MoeLayers];
-            generator.CountExperts(experts);
-            tokens.Add(next);
-            yield return new GeneratedToken(next, experts);
-        }
+        foreach (IReadOnlyList<int> prompt in prompts)
+            if (prompt.Count == 0)
+                throw new ArgumentException("the prompt is empty");
+            else if (prompt.Count > context)
+                throw new ArgumentException($"the prompt has {prompt.Count} tokens, the model's context is {context}");
+        return prompts.Count == 0 ? [] : new Continuations(model, prompts, options, tokenizer).Run();
     }
 }

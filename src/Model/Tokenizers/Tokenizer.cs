@@ -23,6 +23,7 @@ public sealed class Tokenizer
     private readonly Template _template;
     private readonly Func<TokenSink, Decoder>[] _decoders;
     private readonly Dictionary<int, string> _tokens;
+    private readonly Dictionary<string, int> _ids;
 
     private Tokenizer(string text, JsonElement json)
     {
@@ -35,6 +36,7 @@ public sealed class Tokenizer
         _decoders = Decoder.Read(json.Find("decoder"));
         foreach ((string token, int id) in _model.Ids)
             _tokens[id] = token;
+        _ids = _tokens.ToDictionary(static t => t.Value, static t => t.Key);
         foreach (int id in _template.Before.Concat(_template.After))
             if (!_tokens.ContainsKey(id))
                 throw new InvalidDataException($"the template has the id {id}, which is no token's");
@@ -125,6 +127,9 @@ public sealed class Tokenizer
             text.Append(decoder.Append(id));
         return text.Append(decoder.End()).ToString();
     }
+
+    /// <summary>The id of a token in the file's spelling, or null where it has none; added tokens are spelled as in the text.</summary>
+    public int? IdOf(string token) => _ids.TryGetValue(token, out int id) ? id : null;
 
     /// <summary>What the model encodes one by one, in its spelling, between the ids of the added tokens.</summary>
     internal IEnumerable<(int? Id, string Word)> Words(string text)

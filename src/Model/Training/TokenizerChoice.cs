@@ -1,0 +1,41 @@
+using System.Globalization;
+using MoeFromScratch.Model.Tokenizers;
+
+namespace MoeFromScratch.Model.Training;
+
+/// <summary>Where a training run's tokenizer comes from, and what stands between two documents.</summary>
+/// <param name="Separator">Ends a document: <see cref="EndOfText"/> where the tokenizer has it as a token, else a line break.</param>
+/// <param name="Make">The tokenizer for a text; the same text gives the same one.</param>
+public sealed record TokenizerChoice(string Separator, Func<string, Tokenizer> Make)
+{
+    /// <summary>Cuts documents apart in the training text, and ends a generated one.</summary>
+    public const string EndOfText = "<|endoftext|>";
+
+    /// <summary>GPT-4's words, shortened, but each digit by itself: numbers are then read and written alike.</summary>
+    private const string WordsAndDigits = @"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    /// <summary>One token per character that the text has.</summary>
+    public static TokenizerChoice Characters { get; } = new("\n", Tokenizer.TrainCharacters);
+
+    /// <summary>Byte-level BPE trained on the text: any text can be encoded; digits stand alone; documents end.</summary>
+    public static TokenizerChoice Bpe(int vocabSize) => new(EndOfText, text => BpeTrainer.Train([text], vocabSize, [EndOfText], WordsAndDigits));
+
+    /// <summary>A choice from a word.</summary>
+    /// <param name="text"><c>characters</c>, <c>bpe:SIZE</c>, or the path of a tokenizer.json.</param>
+    /// <exception cref="ArgumentException">Neither; the message says what would do.</exception>
+    /// <exception cref="Tensors.Checkpoints.CheckpointException">The file is no tokenizer that is supported.</exception>
+    public static TokenizerChoice Parse(string text)
+    {
+        const string Kind = "bpe:";
+        if (text == "characters")
+            return Characters;
+        if (text.StartsWith(Kind, StringComparison.Ordinal))
+            return int.TryParse(text.AsSpan(Kind.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int size) && size is > 256 and <= 1 << 20
+                ? Bpe(size)
+                : throw new ArgumentException($"'{text}': the size of a byte-level vocabulary lies between 257 and 1048576, as in bpe:1024");
+        if (!File.Exists(text))
+            throw new ArgumentException($"'{text}' is no tokenizer: give 'characters', 'bpe:SIZE' or the path of a tokenizer.json");
+        Tokenizer tokenizer = Tokenizer.Load(text);
+        return new TokenizerChoice(tokenizer.IdOf(EndOfText) is null ? "\n" : EndOfText, _ => tokenizer);
+    }
+}
