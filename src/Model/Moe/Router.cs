@@ -62,6 +62,9 @@ public readonly record struct RouterContext
     /// <summary>[T] I32 task of each token's sequence, for task-level routing.</summary>
     public Tensor? Task { get; init; }
 
+    /// <summary>Whether routers that know how are to estimate what choosing another expert would have done to the loss; takes <see cref="Noise"/>.</summary>
+    public bool EstimateChoice { get; init; }
+
     /// <summary>Seed and step of noise and jitter; null where routing must not be random.</summary>
     public (ulong Seed, long Step)? Noise { get; init; }
 }

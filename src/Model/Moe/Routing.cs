@@ -100,6 +100,9 @@ public readonly record struct Routing
 /// <summary>Base of the records in which a router returns what only it has.</summary>
 public abstract record RouterDetail
 {
+    /// <summary>[S] how many times its own gradient the output of each slot's network receives; null for once.</summary>
+    public virtual Tensor? GradientScale => null;
+
     /// <summary>Its tensors by the names a trace gives them.</summary>
     public virtual IEnumerable<(string Name, Tensor Value)> Tensors => [];
 

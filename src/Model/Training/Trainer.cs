@@ -31,6 +31,9 @@ public sealed record TrainOptions
 
     public IReadOnlyList<RouterLoss> RouterLosses { get; init; } = [];
 
+    /// <summary>Have routers that know how, DCMoE's, estimate the gradient of their choice of experts.</summary>
+    public bool EstimateChoice { get; init; }
+
     /// <summary>Forget what happens inside a block and compute it again on the way back.</summary>
     public bool CheckpointBlocks { get; init; }
 }
@@ -88,7 +91,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         {
             data.Train(options.Seed, step, micro, _inputs, _labels);
             Batch batch = Batch.Packed(_tape, _inputs, _lengths);
-            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step));
+            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step), estimateChoice: options.EstimateChoice);
             LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
                 routerScale: 1f / options.Accumulate);
             loss += Scalar(terms.CrossEntropy);
