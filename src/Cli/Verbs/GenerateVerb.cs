@@ -124,8 +124,7 @@ internal static class GenerateVerb
                 ? throw new ArgumentException("give the prompt as text or as --prompt-ids, not both")
                 : [.. s.PromptIds.Select(Ids)];
         Tokenizer tokenizer = model.Tokenizer ?? throw new ArgumentException($"{folder} has no tokenizer.json; give the prompt as --prompt-ids");
-        // nothing to continue: a text from its beginning, where the model knows such a token
-        return [.. s.Prompts.Select(p => tokenizer.Encode(p) is { Length: > 0 } ids ? ids : model.Config.BosTokenId is { } bos ? [bos] : [])];
+        return [.. s.Prompts.Select(p => tokenizer.Encode(p))];
 
         static int[] Ids(string text) => [.. text.Split(',').Select(static part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
             ? id

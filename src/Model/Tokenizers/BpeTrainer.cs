@@ -37,20 +37,24 @@ public sealed class BpeTrainer
     /// <param name="vocabSize">The tokenizer's, special tokens included; it stays smaller where no pair is left that occurs twice.</param>
     /// <param name="specialTokens">Tokens with the last ids, in this order, such as one for the end of a text; they are cut out of the texts.</param>
     /// <param name="pattern">What a word is, as a regular expression; null for GPT-2's.</param>
+    /// <param name="before">The special token that every text begins with, so that a model can tell a beginning from a piece; null for none.</param>
     /// <exception cref="ArgumentException">The vocabulary has no room for the bytes and the special tokens, or the pattern is not supported.</exception>
-    public static Tokenizer Train(IEnumerable<string> texts, int vocabSize, IReadOnlyList<string>? specialTokens = null, string? pattern = null)
+    public static Tokenizer Train(IEnumerable<string> texts, int vocabSize, IReadOnlyList<string>? specialTokens = null, string? pattern = null,
+        string? before = null)
     {
         IReadOnlyList<string> special = specialTokens ?? [];
         if (special.Any(static s => s.Length == 0) || special.Distinct().Count() != special.Count)
             throw new ArgumentException("a special token is empty or given twice");
+        if (before is not null && !special.Contains(before))
+            throw new ArgumentException($"'{before}' is to stand before a text but is no special token");
         if (vocabSize < 256 + special.Count)
             throw new ArgumentException($"a vocabulary of {vocabSize} tokens has no room for the 256 bytes and {special.Count} special tokens");
         BpeTrainer trainer = new([]);
-        trainer = new BpeTrainer(CountWords(texts, trainer.Write(special, pattern)));
+        trainer = new BpeTrainer(CountWords(texts, trainer.Write(special, pattern, null)));
         while (trainer._vocab.Count < vocabSize - special.Count && trainer.MergeNext())
         {
         }
-        return trainer.Write(special, pattern);
+        return trainer.Write(special, pattern, before);
     }
 
     private static Dictionary<string, long> CountWords(IEnumerable<string> texts, Tokenizer cutter)
@@ -63,11 +67,11 @@ public sealed class BpeTrainer
         return words;
     }
 
-    private Tokenizer Write(IReadOnlyList<string> special, string? pattern)
+    private Tokenizer Write(IReadOnlyList<string> special, string? pattern, string? before)
     {
         try
         {
-            return Tokenizer.Parse(TokenizerJson.Bytes(_vocab, _merges, special, pattern));
+            return Tokenizer.Parse(TokenizerJson.Bytes(_vocab, _merges, special, pattern, before));
         }
         catch (Tensors.Checkpoints.CheckpointException e)
         {

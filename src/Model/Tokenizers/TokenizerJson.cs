@@ -16,7 +16,9 @@ internal static class TokenizerJson
 
     /// <summary>BPE on bytes; the special tokens' ids come after the vocabulary's.</summary>
     /// <param name="pattern">What a word is; null for GPT-2's.</param>
-    public static string Bytes(IReadOnlyList<string> vocab, IEnumerable<(string Left, string Right)> merges, IReadOnlyList<string> special, string? pattern)
+    /// <param name="before">The special token to put before a text; null for none.</param>
+    public static string Bytes(IReadOnlyList<string> vocab, IEnumerable<(string Left, string Right)> merges, IReadOnlyList<string> special, string? pattern,
+        string? before)
     {
         JsonNode preTokenizer = pattern is null ? Level(cuts: true) : new JsonObject
         {
@@ -41,7 +43,26 @@ internal static class TokenizerJson
             ["normalized"] = false,
             ["special"] = true,
         })];
-        return Write(added, preTokenizer, Level(cuts: true), vocab, merges);
+        JsonObject? template = before is null ? null : Before(before, vocab.Count + special.ToList().IndexOf(before));
+        return Write(added, preTokenizer, Level(cuts: true), vocab, merges, template);
+    }
+
+    /// <summary>The template that puts a token before a text, and before the second of two.</summary>
+    private static JsonObject Before(string token, int id)
+    {
+        return new JsonObject
+        {
+            ["type"] = "TemplateProcessing",
+            ["single"] = new JsonArray(Token(0), Text("A", 0)),
+            ["pair"] = new JsonArray(Token(0), Text("A", 0), Token(1), Text("B", 1)),
+            ["special_tokens"] = new JsonObject
+            {
+                [token] = new JsonObject { ["id"] = token, ["ids"] = new JsonArray(id), ["tokens"] = new JsonArray(token) },
+            },
+        };
+
+        JsonObject Token(int type) => new() { ["SpecialToken"] = new JsonObject { ["id"] = token, ["type_id"] = type } };
+        static JsonObject Text(string name, int type) => new() { ["Sequence"] = new JsonObject { ["id"] = name, ["type_id"] = type } };
     }
 
     private static JsonObject Level(bool cuts) => new()
@@ -52,7 +73,8 @@ internal static class TokenizerJson
         ["use_regex"] = cuts,
     };
 
-    private static string Write(JsonArray added, JsonNode? preTokenizer, JsonNode decoder, IEnumerable<string> tokens, IEnumerable<(string Left, string Right)> merges)
+    private static string Write(JsonArray added, JsonNode? preTokenizer, JsonNode decoder, IEnumerable<string> tokens,
+        IEnumerable<(string Left, string Right)> merges, JsonObject? template = null)
     {
         JsonObject vocab = [];
         foreach ((int id, string token) in tokens.Index())
@@ -63,7 +85,7 @@ internal static class TokenizerJson
             ["added_tokens"] = added,
             ["normalizer"] = null,
             ["pre_tokenizer"] = preTokenizer,
-            ["post_processor"] = null,
+            ["post_processor"] = template,
             ["decoder"] = decoder,
             ["model"] = new JsonObject
             {

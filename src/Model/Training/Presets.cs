@@ -53,7 +53,7 @@ public sealed record Preset(string Name, string Description, Family Family, Func
     /// <summary>The model that comes with the tool: Dynamic-MoE on the practice corpus.</summary>
     private static Preset BuiltIn()
     {
-        const int Steps = 4500, Context = 128;
+        const int Steps = 1800, Context = 128;
         return new Preset(
             "built-in",
             "stories, lists and sums from the practice corpus, 4 layers, 128 wide, 8 Top-P experts of 112; needs no --data",
@@ -66,13 +66,14 @@ public sealed record Preset(string Name, string Description, Family Family, Func
                 Layers = [.. Enumerable.Repeat(new MoeConfig(new TopPRouterConfig(0.4f), [new FfnExpertsConfig(8, 112)]), 4)],
                 MaxPositions = 256,
                 RmsNormEps = 1e-6f,
+                InitStd = 0.06f,
             },
             new TrainOptions
             {
                 Steps = Steps,
-                BatchSize = 8,
+                BatchSize = 16,
                 Context = Context,
-                LearningRate = new LrSchedule(LrDecay.Cosine, Peak: 2e-3f, WarmupSteps: 100, TotalSteps: Steps, Final: 1e-4f),
+                LearningRate = new LrSchedule(LrDecay.Cosine, Peak: 3e-3f, WarmupSteps: 100, TotalSteps: Steps, Final: 1e-4f),
                 AdamW = new AdamWOptions { Beta2 = 0.99 },
                 RouterLosses = [new LoadBalanceLoss(1e-2f), new RouterEntropyLoss(1e-4f)],
             })

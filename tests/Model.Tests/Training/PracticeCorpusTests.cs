@@ -19,7 +19,7 @@ public sealed class PracticeCorpusTests
     public void IsTheSameOnEveryMachine()
     {
         Assert.Equal(20_000, Documents.Length);
-        Assert.Equal("578331d12d4e31f8", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Text)))[..16]);
+        Assert.Equal("fb44e5aa204297c6", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(Text)))[..16]);
         Assert.NotEqual(Documents[..10], PracticeCorpus.Write(10, seed: 1, End).Split(End)[..10]);
     }
 
@@ -85,11 +85,12 @@ public sealed class PracticeCorpusTests
         Tokenizer tokenizer = TokenizerChoice.Bpe(600).Make(Text);
         Assert.True(tokenizer.VocabSize <= 600);
         for (int i = 0; i < 200; i++)
-            Assert.Equal($"{i}+{i}=".Length, tokenizer.Encode($"{i}+{i}=").Length);
+            Assert.Equal($"{i}+{i}=".Length, tokenizer.Encode($"{i}+{i}=", addSpecialTokens: false).Length);
         int end = tokenizer.IdOf(End)!.Value;
-        Assert.Equal(2, tokenizer.Encode($"1+1=2{End}2+2=4{End}").Count(id => id == end));
+        Assert.Equal(2, tokenizer.Encode($"1+1=2{End}2+2=4{End}", addSpecialTokens: false).Count(id => id == end));
+        Assert.Equal([end, .. tokenizer.Encode("1+1", addSpecialTokens: false)], tokenizer.Encode("1+1"));
         Assert.Null(tokenizer.IdOf("no such token"));
-        Assert.Equal("naïve ⊕ 東京\r\n", tokenizer.Decode(tokenizer.Encode("naïve ⊕ 東京\r\n")));
+        Assert.Equal("naïve ⊕ 東京\r\n", tokenizer.Decode(tokenizer.Encode("naïve ⊕ 東京\r\n", addSpecialTokens: false)));
     }
 
     [Fact]

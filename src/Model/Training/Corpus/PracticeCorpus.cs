@@ -44,8 +44,8 @@ public static class PracticeCorpus
     /// <summary>Documents of each kind in a hundred.</summary>
     private static readonly (ExerciseKind Kind, int Share)[] Mix =
     [
-        (ExerciseKind.Repetition, 5), (ExerciseKind.Counting, 4), (ExerciseKind.Story, 6),
-        (ExerciseKind.Reversal, 13), (ExerciseKind.Sorting, 14), (ExerciseKind.Addition, 58),
+        (ExerciseKind.Repetition, 6), (ExerciseKind.Counting, 4), (ExerciseKind.Story, 8),
+        (ExerciseKind.Reversal, 12), (ExerciseKind.Sorting, 12), (ExerciseKind.Addition, 58),
     ];
 
     /// <summary>The training text: documents, each ended by <paramref name="end"/>.</summary>
@@ -98,7 +98,7 @@ public static class PracticeCorpus
         switch (kind)
         {
             case ExerciseKind.Repetition:
-                string pattern = string.Join(' ', Shuffled(Things, below).Take(1 + below(3)));
+                string pattern = string.Join(' ', Shuffled(Things, below).Take(2 + below(3)));
                 return (pattern, new(kind, $"repeat {pattern}:", string.Concat(Enumerable.Repeat($" {pattern}", 4))));
             case ExerciseKind.Counting:
                 int first = below(90);
@@ -120,7 +120,7 @@ public static class PracticeCorpus
                 throw new ArgumentOutOfRangeException(nameof(kind));
         }
 
-        int Operand() => below(below(4) == 0 ? 10 : 100);   // one digit is rare among all numbers, not among what people try
+        int Operand() => below(below(6) == 0 ? 10 : 100);   // one digit is rare among all numbers, not among what people try
     }
 
     private static string[] Letters(Func<int, int> below) =>
