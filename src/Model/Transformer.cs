@@ -39,14 +39,16 @@ public sealed class Transformer : IDisposable
     /// <summary>Logits for the batch's tokens, or for <see cref="Batch.LogitRows"/> alone.</summary>
     /// <param name="layers">Cleared and filled with what left each block; passed in so that a decode loop reuses it.</param>
     /// <param name="noise">Seed and step of the routers' noise in training; null for none.</param>
-    public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null)
+    /// <param name="estimateChoice">See <see cref="RouterContext.EstimateChoice"/>.</param>
+    public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null,
+        bool estimateChoice = false)
     {
         layers.Clear();
         Tensor x = Times(g, g.GatherRows(_embedding, batch.Tokens), Config.EmbeddingMultiplier);   // [T, D]
         Tensor? previousLogits = null;
         for (int i = 0; i < _blocks.Length; i++)
         {
-            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Noise = noise };
+            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Noise = noise, EstimateChoice = estimateChoice };
             LayerOutput y = g.Block((block: _blocks[i], x, batch, _frequencies, cache: cache?[i], context),
                 static (g, s) => s.block.Forward(g, s.x, s.batch, s._frequencies, s.cache, s.context));
             layers.Add(y);

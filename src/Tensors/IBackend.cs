@@ -251,7 +251,8 @@ public readonly record struct AttentionLayout(int Heads, int KvHeads, int HeadDi
 /// <param name="Threshold">p</param>
 /// <param name="Strict">Reached means sum &gt; p (Dynamic-MoE) instead of sum ≥ p.</param>
 /// <param name="MaxExperts">At most so many join; 0 for no limit.</param>
-public readonly record struct TopPRule(float Threshold, bool Strict = true, int MaxExperts = 0);
+/// <param name="MinP">Nobody joins who is less than so many times as likely as the first.</param>
+public readonly record struct TopPRule(float Threshold, bool Strict = true, int MaxExperts = 0, float MinP = 0);
 
 /// <summary>
 /// AdamW with decoupled decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW: g ← scale · g; p ← p (1 − lr · decay);

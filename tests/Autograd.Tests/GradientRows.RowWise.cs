@@ -17,6 +17,9 @@ public static partial class GradientRows
         new(typeof(ScaleRowsOp), "matrix", [Normal(4, 5), Normal(4)], (g, x) => g.ScaleRows(x[0], x[1])),
         new(typeof(ScaleRowsOp), "one column", [Normal(3, 1), Normal(3)], (g, x) => g.ScaleRows(x[0], x[1])),
         new(typeof(ScaleRowsOp), "onto others", [Normal(4, 5), Normal(4), Normal(4, 5)], (g, x) => g.ScaleRows(x[0], x[1], x[2])),
+        new(typeof(ScaleGradientOp), "rows, there and back", [Normal(3, 2)], (g, x) => g.ScaleGradient(
+            g.ScaleGradient(x[0], g.Constant<float>([3], DType.F32, [2, 0.5f, -4])), g.Constant<float>([3], DType.F32, [0.5f, 2, -0.25f]))),
+        new(typeof(ScaleGradientOp), "elements by one", [Normal(2, 2)], (g, x) => g.ScaleGradient(x[0], g.Constant([2, 2], 1))),
         new(typeof(OuterOp), "onto zeros", [Normal(4), Normal(5)], (g, x) => g.Outer(x[0], x[1])),
         new(typeof(OuterOp), "a column onto others", [Normal(4, 1), Normal(5), Normal(4, 5)], (g, x) => g.Outer(x[0], x[1], x[2])),
         new(typeof(HideOp), "before a softmax", [Normal(3, 4)],

@@ -57,6 +57,27 @@ public sealed class TraceTests
         Assert.InRange(a.Get("aux_loss").Floats[0] - b.Get("aux_loss").Floats[0], -2e-5f, 2e-5f);
     }
 
+    /// <summary>Only where a balance loss weighs tokens.</summary>
+    [Fact]
+    public void WeighsTokens()
+    {
+        using Folder folder = new();
+        string model = Golden.Folder("uni-moe-2");
+        string ids = folder.Write("a.json", "[[9, 8, 7, 6, 5, 4]]"), first = folder.Write("w.json", "[[2.5, 0, 0, 0, 0, 0]]"), one = folder.Write("b.json", "[[9]]");
+        Assert.Equal(0, Tool.Run("trace", model, "--ids-file", ids, "--token-weights-file", first, "--out", folder["a"]).ExitCode);
+        Assert.Equal(0, Tool.Run("trace", model, "--ids-file", one, "--out", folder["b"]).ExitCode);
+        using SafetensorsFile a = SafetensorsFile.Open(folder["a"]), b = SafetensorsFile.Open(folder["b"]);
+        foreach (string name in new[] { "aux_loss", "router.0.aux_loss", "router.1.aux_loss" })
+            Assert.InRange(a.Get(name).Floats[0] - b.Get(name).Floats[0], -2e-5f, 2e-5f);
+        Assert.Equal("I64", a.Entry("router.0.dynamic_top_k").DType);
+
+        string none = folder.Write("z.json", "[[0, 0, 0, 0, 0, 0]]"), few = folder.Write("f.json", "[[1, 1]]"), negative = folder.Write("n.json", "[[1, -1, 1, 1, 1, 1]]");
+        Tool.Run("trace", model, "--ids-file", ids, "--token-weights-file", none, "--out", folder["c"]).RequireError("gives no token a weight");
+        Tool.Run("trace", model, "--ids-file", ids, "--token-weights-file", few, "--out", folder["c"]).RequireError("f.json", "1 rows of 2");
+        Tool.Run("trace", model, "--ids-file", ids, "--token-weights-file", negative, "--out", folder["c"]).RequireError("n.json", "-1");
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--token-weights-file", first, "--out", folder["c"]).RequireError("mixtral", "do not weigh tokens");
+    }
+
     [Fact]
     public void RefusesToReplaceAFileOfTheModel()
     {

@@ -26,9 +26,9 @@ public abstract partial class BackendContract
     {
         foreach (bool strict in new[] { true, false })
             foreach (int max in new[] { 0, 1, 3, 100 })
-                foreach (float p in new[] { 0, 0.25f, 0.4f, 0.9f, 1, 2 })
+                foreach ((float p, float minP) in new[] { (0, 0), (0.25f, 0), (0.4f, 0.3f), (0.9f, 0), (1, 0), (2, 0), (2, 0.5f), (2, 1) })
                 {
-                    TopPRule rule = new(p, strict, max);
+                    TopPRule rule = new(p, strict, max, minP);
                     Agree(Exact, t => t.Backend.SelectTopP(Probabilities(t, T, E), rule, t.Output("mask", [T, E])));
                     Agree(Exact, t => t.Backend.SelectTopP(Tied(t, T, E), rule, t.Output("mask", [T, E])));
                 }
@@ -43,6 +43,8 @@ public abstract partial class BackendContract
         Assert.Equal([0, 0, 1, 0], Mask(new TopPRule(0.75f, Strict: true, MaxExperts: 1)));
         Assert.Equal([0, 0, 1, 0], Mask(new TopPRule(0, Strict: false)));
         Assert.Equal([1, 1, 1, 1], Mask(new TopPRule(1, Strict: true)));
+        Assert.Equal([1, 0, 1, 0], Mask(new TopPRule(1, Strict: true, MinP: 0.5f)));
+        Assert.Equal([1, 1, 1, 1], Mask(new TopPRule(1, Strict: true, MinP: 0.25f)));
 
         float[] Mask(TopPRule rule) =>
             Trial.Run(Subject, 1, t => t.Backend.SelectTopP(t.Input([1, 4], probs), rule, t.Output("mask", [1, 4]))).Single().Floats;

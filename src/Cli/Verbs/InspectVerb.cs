@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Moe.Routers;
@@ -91,11 +92,13 @@ internal static class InspectVerb
             if (layer is not MoeConfig moe)
                 continue;
             string prefix = $"model.layers.{i}.mlp.experts.";
-            long inLayer = model.Weights.All.Where(p => p.Name!.StartsWith(prefix, StringComparison.Ordinal)).Sum(static p => p.Count);
-            int max = moe.Router.MaxExperts(moe.NumExperts), min = moe.Router is TopPRouterConfig ? 1 : max;
-            experts += inLayer;
-            least += inLayer / moe.NumExperts * min;
-            most += inLayer / moe.NumExperts * max;
+            long[] each = new long[moe.NumExperts];   // of the experts to choose from; zero-computation experts have few or none
+            foreach (Tensor p in model.Weights.All.Where(p => p.Name!.StartsWith(prefix, StringComparison.Ordinal)))
+                each[int.Parse(p.Name!.AsSpan(prefix.Length, p.Name!.IndexOf('.', prefix.Length) - prefix.Length), CultureInfo.InvariantCulture)] += p.Count;
+            long[] choice = [.. moe.Columns(static b => b.IsShared ? 0 : 1).Zip(each).Where(static e => e.First > 0).Select(static e => e.Second).Order()];
+            experts += each.Sum();
+            least += choice.Take(moe.Router.MinExperts(choice.Length)).Sum();
+            most += choice.TakeLast(moe.Router.MaxExperts(choice.Length)).Sum();
         }
         return (total - experts + least, total - experts + most);
     }
@@ -109,8 +112,8 @@ internal static class InspectVerb
     };
 
     private static string Class(string path) =>
-        path.Contains(".experts.", StringComparison.Ordinal) ? "experts"
-        : path.Contains(".mlp.gate.", StringComparison.Ordinal) ? "router"
+        path.Contains(".experts.", StringComparison.Ordinal) || path.Contains(".shared_experts.", StringComparison.Ordinal) ? "experts"
+        : path.Contains(".mlp.gate.", StringComparison.Ordinal) || path.Contains(".mlp.gate_map.", StringComparison.Ordinal) ? "router"
         : path.Contains(".mlp.", StringComparison.Ordinal) ? "dense"
         : path.Contains(".self_attn.", StringComparison.Ordinal) ? "attention"
         : path.Contains("norm.", StringComparison.Ordinal) ? "norms"

@@ -40,8 +40,11 @@ public abstract record RouterConfig
     /// <param name="w">The layer's scope, where a <see cref="Moe.Gate"/> finds its weights.</param>
     public abstract Router Build(ModelConfig model, MoeConfig moe, WeightScope w);
 
-    /// <summary>The most experts one token can use.</summary>
+    /// <summary>The most experts that can be chosen for one token.</summary>
     public abstract int MaxExperts(int numExperts);
+
+    /// <summary>The fewest.</summary>
+    public virtual int MinExperts(int numExperts) => MaxExperts(numExperts);
 }
 
 /// <summary>What a router may look at besides the tokens.</summary>
@@ -58,6 +61,9 @@ public readonly record struct RouterContext
 
     /// <summary>[T] I32 task of each token's sequence, for task-level routing.</summary>
     public Tensor? Task { get; init; }
+
+    /// <summary>Whether routers that know how are to estimate what choosing another expert would have done to the loss; takes <see cref="Noise"/>.</summary>
+    public bool EstimateChoice { get; init; }
 
     /// <summary>Seed and step of noise and jitter; null where routing must not be random.</summary>
     public (ulong Seed, long Step)? Noise { get; init; }

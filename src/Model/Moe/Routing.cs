@@ -49,6 +49,10 @@ public readonly record struct Routing
     public int Tokens => Logits.Rows;
     public int NumExperts => Logits.Cols;
 
+    /// <summary>How many slots were chosen and dropped for lack of room. Reads the device where a capacity is at work.</summary>
+    public int CountDropped(IBackend backend) => ReferenceEquals(Selected, Kept) ? 0
+        : backend.ToFloats(Selected).Count(static s => s > 0) - backend.ToFloats(Kept).Count(static k => k > 0);
+
     /// <summary>Up to so many tokens, slot tensors are as long as they could get and nothing crosses to the host.</summary>
     public const int SmallBatch = 8;
 
@@ -96,6 +100,9 @@ public readonly record struct Routing
 /// <summary>Base of the records in which a router returns what only it has.</summary>
 public abstract record RouterDetail
 {
+    /// <summary>[S] how many times its own gradient the output of each slot's network receives; null for once.</summary>
+    public virtual Tensor? GradientScale => null;
+
     /// <summary>Its tensors by the names a trace gives them.</summary>
     public virtual IEnumerable<(string Name, Tensor Value)> Tensors => [];
 

@@ -27,16 +27,22 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
 
     private RouterConfig Router(MoeConfig moe, int layer, int layers)
     {
+        if (moe.Router is DcMoeRouterConfig dcMoe && MaxExperts.Count == 0)
+            return At(TopK, layer, layers, "top-k") is { } k ? dcMoe with { TopP = 0, TopK = k } : dcMoe with { TopP = At(TopP, layer, layers, "top-p") ?? dcMoe.TopP };
+        if (moe.Router is MoePlusPlusRouterConfig plusPlus && TopP.Count + MaxExperts.Count == 0)
+            return plusPlus with { TopK = At(TopK, layer, layers, "top-k") ?? plusPlus.TopK };
         (bool renormalize, float? oldTopP, int oldLimit) = moe.Router switch
         {
             TopKRouterConfig k => (k.Renormalize, null, 0),
             TopPRouterConfig p => (p.Renormalize, (float?)p.TopP, p.MaxExpertsPerToken),
-            _ => throw new ArgumentException($"the choice of a {moe.Router.GetType().Name} cannot be changed"),
+            _ => throw new ArgumentException($"the choice of a {moe.Router.GetType().Name} cannot be changed in this way"),
         };
         if (At(TopK, layer, layers, "top-k") is { } topK)
             return MaxExperts.Count == 0 ? new TopKRouterConfig(topK, renormalize) { Gate = moe.Router.Gate } : throw new ArgumentException("a limit of experts goes with top-p");
         float topP = At(TopP, layer, layers, "top-p") ?? oldTopP ?? throw new ArgumentException("a limit of experts goes with top-p; this model's routers go by top-k");
-        return new TopPRouterConfig(topP, At(MaxExperts, layer, layers, "max-experts") ?? oldLimit, renormalize) { Gate = moe.Router.Gate };
+        TopPRouterConfig rule = moe.Router as TopPRouterConfig ?? new TopPRouterConfig(topP, 0, renormalize) { Gate = moe.Router.Gate };
+        RouterConfig changed = rule with { TopP = topP, MaxExpertsPerToken = At(MaxExperts, layer, layers, "max-experts") ?? oldLimit };
+        return changed;
     }
 
     private static T? At<T>(IReadOnlyList<T> values, int layer, int layers, string what) where T : struct => values.Count switch

@@ -31,6 +31,9 @@ public sealed record TrainOptions
 
     public IReadOnlyList<RouterLoss> RouterLosses { get; init; } = [];
 
+    /// <summary>Have routers that know how, DCMoE's, estimate the gradient of their choice of experts.</summary>
+    public bool EstimateChoice { get; init; }
+
     /// <summary>Forget what happens inside a block and compute it again on the way back.</summary>
     public bool CheckpointBlocks { get; init; }
 }
@@ -40,7 +43,11 @@ public sealed record TrainOptions
 /// <param name="RouterLosses">Without coefficients, in the order of the options.</param>
 /// <param name="ExpertsPerToken">Mean number of feed-forward experts per token, for each mixture layer.</param>
 public sealed record TrainStep(int Step, float Loss, float GradNorm, float LearningRate, IReadOnlyList<float> RouterLosses,
-    IReadOnlyList<float> ExpertsPerToken, double TokensPerSecond);
+    IReadOnlyList<float> ExpertsPerToken, double TokensPerSecond)
+{
+    /// <summary>Mean number of chosen experts per token that had no room for it, for each mixture layer.</summary>
+    public IReadOnlyList<float> DroppedPerToken { get; init; } = [];
+}
 
 /// <summary>The training loop: next batch, forward, losses, backward, clip, step, log.</summary>
 public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
@@ -78,18 +85,19 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         long start = Stopwatch.GetTimestamp();
         int tokens = _inputs.Length * options.Accumulate;
         float loss = 0;
-        float[] routerLosses = new float[options.RouterLosses.Count], experts = [];
+        float[] routerLosses = new float[options.RouterLosses.Count], experts = [], dropped = [];
         model.Weights.ZeroGrad();
         for (int micro = 0; micro < options.Accumulate; micro++)
         {
             data.Train(options.Seed, step, micro, _inputs, _labels);
             Batch batch = Batch.Packed(_tape, _inputs, _lengths);
-            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step));
+            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step), estimateChoice: options.EstimateChoice);
             LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
                 routerScale: 1f / options.Accumulate);
             loss += Scalar(terms.CrossEntropy);
             for (int i = 0; i < terms.RouterLosses.Count; i++)
                 routerLosses[i] += Scalar(terms.RouterLosses[i]) / options.Accumulate;
+            dropped = [.. DroppedPerToken().Select((mean, layer) => mean / options.Accumulate + dropped.ElementAtOrDefault(layer))];
             experts = [.. ExpertsPerToken().Select((mean, layer) => mean / options.Accumulate + experts.ElementAtOrDefault(layer))];
             _tape.Backward(terms.Total);
             _tape.Reset();
@@ -100,7 +108,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         float learningRate = options.LearningRate.At(step);
         _optimizer.Step(learningRate, GradNorm.ClipScale(norm, options.ClipNorm));
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        return new TrainStep(step, loss, norm, learningRate, routerLosses, experts, tokens / seconds);
+        return new TrainStep(step, loss, norm, learningRate, routerLosses, experts, tokens / seconds) { DroppedPerToken = dropped };
     }
 
     /// <summary>Mean cross-entropy over the validation windows, all of them or evenly chosen ones.</summary>
@@ -145,6 +153,9 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
             }
         return [.. means];
     }
+
+    private IEnumerable<float> DroppedPerToken() =>
+        _layers.Where(static l => l.Routing is not null).Select(l => (float)l.Routing!.Value.CountDropped(_backend) / l.Routing.Value.Tokens);
 
     private float Scalar(Tensor x)
     {

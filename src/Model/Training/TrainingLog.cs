@@ -35,6 +35,8 @@ public sealed class TrainingLog : IDisposable
             ["tokens_per_second"] = Math.Round(step.TokensPerSecond, 1),
             ["experts_per_token"] = new JsonArray([.. step.ExpertsPerToken.Select(static e => (JsonNode)e)]),
         };
+        if (step.DroppedPerToken.Any(static d => d > 0))
+            line["dropped_per_token"] = new JsonArray([.. step.DroppedPerToken.Select(static d => (JsonNode)d)]);
         if (validation is { } value)
             line["validation_loss"] = value;
         _file.Write([.. JsonSerializer.SerializeToUtf8Bytes(line), (byte)'\n']);

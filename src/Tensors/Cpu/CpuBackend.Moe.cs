@@ -125,9 +125,13 @@ internal sealed unsafe partial class CpuBackend<V>
             Ranking ranking = new(probs, E, Ranked + (long)worker * E);
             int most = Rule.MaxExperts > 0 ? Math.Min(Rule.MaxExperts, E) : E;
             double sum = 0;
+            float first = 0;
             for (int i = 0; i < most; i++)
             {
                 int e = ranking.Next();
+                first = i == 0 ? probs[e] : first;
+                if (probs[e] < Rule.MinP * first)
+                    break;
                 mask[e] = 1;
                 sum += probs[e];
                 if (Rule.Strict ? (float)sum > Rule.Threshold : (float)sum >= Rule.Threshold)

@@ -61,9 +61,13 @@ public sealed partial class ReferenceBackend
         {
             chosen[t].Clear();
             double sum = 0;
+            float first = 0;
             for (int i = 0; i < max; i++)
             {
                 int e = Best(prob[t], chosen[t]);
+                first = i == 0 ? prob[t, e] : first;
+                if (prob[t, e] < rule.MinP * first)
+                    break;
                 chosen[t, e] = 1;
                 sum += prob[t, e];
                 if (rule.Strict ? (float)sum > rule.Threshold : (float)sum >= rule.Threshold)

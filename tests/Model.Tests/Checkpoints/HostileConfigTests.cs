@@ -20,6 +20,33 @@ public sealed class HostileConfigTests : IDisposable
         _folder.Dispose();
     }
 
+    /// <summary>Our own models' configs: what to replace in the one of a model with everything, by what, part of the message.</summary>
+    [Theory]
+    [InlineData("\"type\":\"dcmoe\"", "\"type\":\"oracle\"", "oracle")]
+    [InlineData("\"top_p\":0.8", "\"top_p\":-1", "top_p and jitters must be at least 0")]
+    [InlineData("\"top_p\":0.8,", "", "top_p")]
+    [InlineData("\"top_p\":0.8", "\"top_q\":0.8", "top_q")]
+    [InlineData("\"count\":2", "\"count\":-2", "1 to 65536 experts")]
+    [InlineData("\"count\":2", "\"count\":2147483647", "1 to 65536 experts")]
+    [InlineData("\"count\":2", "\"count\":3", "gating residuals join layers")]
+    [InlineData("\"vocab_size\":31,", "", "vocab_size")]
+    [InlineData("\"kv_heads\":2", "\"kv_heads\":3", "kv_heads divides heads")]
+    [InlineData("\"qk_norm\":\"per_head\"", "\"qk_norm\":1", "qk_norm")]
+    [InlineData("\"banks\":[", "\"banks\":[null,", "experts")]
+    [InlineData("\"layers\":[", "\"layers\":[null,", "dense or a mixture")]
+    [InlineData("\"layers\":[", "\"layers\":null,\"x\":[", "layers")]
+    [InlineData("\"intermediate_size\":7", "\"intermediate_size\":0", "widths lie between")]
+    public void OurOwnConfigsAreRefused(string part, string by, string rule)
+    {
+        using (LanguageModel model = LanguageModel.Create(_backend, Tiny.Family("moe_from_scratch"), Variants.Everything(), seed: 1))
+            model.Save(_folder.Path);
+        string json = JsonNode.Parse(File.ReadAllText(_folder["config.json"]))!.ToJsonString();
+        Assert.Contains(part, json, StringComparison.Ordinal);
+        int at = json.IndexOf(part, StringComparison.Ordinal);
+        File.WriteAllText(_folder["config.json"], json[..at] + by + json[(at + part.Length)..]);
+        TemporaryFolder.AssertRefused(rule, () => LanguageModel.Load(_folder.Path, _backend));
+    }
+
     /// <summary>Golden case, key, raw JSON to put there (nothing to remove it), part of the message.</summary>
     public static TheoryData<string, string, string?, string> Tampered => new()
     {

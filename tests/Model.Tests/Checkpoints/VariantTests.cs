@@ -117,7 +117,7 @@ public sealed class VariantTests : IDisposable
 
     /// <summary>Whether a weight appears, goes, or takes a step that no small change explains.</summary>
     private static bool Jumps(float[] weights, float[] moved) =>
-        weights.Zip(moved).Any(static w => (w.First == 0) != (w.Second == 0) || MathF.Abs(w.First - w.Second) > 0.05f);
+        weights.Zip(moved).Any(static w => (w.First == 0) != (w.Second == 0) || MathF.Abs(w.First - w.Second) > 0.01f);
 
     /// <summary>The loss with all router losses, and the weights of the experts.</summary>
     private static (double Loss, float[] Weights) Run(LanguageModel model, TraceInput input, bool backward)

@@ -59,6 +59,14 @@ public static class Variants
         ["uni-moe-2 no shared experts, wide band"] = UniMoe(new DcMoeRouterConfig(0.5f) { Jitter = 0.3f }, real: 4, none: 1, shared: 0),
         ["uni-moe-2 top 3"] = UniMoe(new DcMoeRouterConfig(0, 3), real: 4, none: 1, shared: 1),
         ["uni-moe-2 all of them"] = UniMoe(new DcMoeRouterConfig(1), real: 3, none: 1, shared: 1),
+
+        ["moe_from_scratch everything"] = Everything(),
+        ["moe_from_scratch paper's MoE++"] = FromScratch(
+            new MoePlusPlusRouterConfig(2) { Gate = new GateConfig { HiddenSize = 7, Residual = true }, LogitsStd = 1.2f },
+            new FfnExpertsConfig(4, 6), new ZeroExpertsConfig(2), new CopyExpertsConfig(1), new ConstantExpertsConfig(1)),
+        ["moe_from_scratch min-p, not strict"] = FromScratch(
+            new TopPRouterConfig(0.9f, Renormalize: true) { MinP = 0.3f, Strict = false }, new FfnExpertsConfig(2, 6), new FfnExpertsConfig(3, 8) { Fused = true }),
+        ["moe_from_scratch nothing but zeros"] = FromScratch(new TopKRouterConfig(1), new ZeroExpertsConfig(3)),
     };
 
     public static TheoryData<string> Names { get; } = [.. All.Keys];
@@ -132,6 +140,24 @@ public static class Variants
             ]) { InputScale = scale }, 3)],
         };
     }
+
+    /// <summary>Top-P over all kinds of experts beside shared ones, gating residuals through an inner layer, MoE++'s balance; a dense layer between.</summary>
+    public static ModelConfig Everything()
+    {
+        ModelConfig tiny = FromScratch(
+            new DcMoeRouterConfig(0.8f) { Gate = new GateConfig { HiddenSize = 9, Residual = true }, Jitter = 0.1f },
+            new FfnExpertsConfig(2, 7), new ConstantExpertsConfig(2), new FfnExpertsConfig(1, 5) { Shared = true }, new CopyExpertsConfig(1),
+            new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 4) { Fused = true });
+        return tiny with { Layers = [tiny.Layers[0], new DenseConfig(6), ((MoeConfig)tiny.Layers[1]) with { InputScale = 1.5f }] };
+    }
+
+    private static ModelConfig FromScratch(RouterConfig router, params IReadOnlyList<ExpertBankConfig> banks) => Tiny.Config("mixtral") with
+    {
+        Attention = Tiny.Config("mixtral").Attention with { QkvBias = true, QkNorm = QkNorm.PerHead, Window = 5 },
+        Layers = [.. Enumerable.Repeat(new MoeConfig(router, banks), 2)],
+        RouterLosses = [new HeterogeneousBalanceLoss(0.1f, 0.5f), new RouterZLoss(0.01f)],
+        EosTokenIds = [3, 4],
+    };
 
     public static ModelConfig UniMoe(DcMoeRouterConfig router, int real, int none, int shared)
     {

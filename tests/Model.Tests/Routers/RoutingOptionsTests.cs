@@ -12,6 +12,17 @@ public sealed class RoutingOptionsTests
     [Fact]
     public void TopKOneGivesEveryTokenOneExpert() => Assert.All(Counts("dynamic-moe", new([], [1], [])).SelectMany(static c => c), static c => Assert.Equal(1, c));
 
+    /// <summary>Slots, with null and zero-computation experts.</summary>
+    [Fact]
+    public void OtherRoutersKeepTheirRules()
+    {
+        Assert.All(Slots("uni-moe-2", new([], [3], [])), static c => Assert.Equal(3, c));
+        Assert.All(Slots("uni-moe-2", new([1f], [], [])), static c => Assert.Equal(5, c));
+        Assert.All(Slots("moe-plus-plus", new([], [3], [])), static c => Assert.Equal(3, c));
+
+        static long[] Slots(string golden, RoutingOptions options) => Run(golden, options).Find("router.1.selected_slots")!.Host<long>().ToArray();
+    }
+
     [Fact]
     public void PerLayerValuesGoToTheirLayers()
     {
@@ -44,6 +55,9 @@ public sealed class RoutingOptionsTests
     [InlineData("dynamic-moe", "-1", "", "", "at least 0")]
     [InlineData("dynamic-moe", "", "2", "1", "goes with top-p")]
     [InlineData("mixtral", "", "", "1", "goes with top-p")]
+    [InlineData("moe-plus-plus", "0.5", "", "", "cannot be changed in this way")]
+    [InlineData("uni-moe-2", "", "", "1", "cannot be changed in this way")]
+    [InlineData("uni-moe-2", "", "6", "", "number of experts to choose from 5")]
     public void RefusesWhatDoesNotFit(string golden, string topP, string topK, string max, string part)
     {
         RoutingOptions options = new(

@@ -44,6 +44,17 @@ public sealed class TableTests
     public void ReachingPExactlyIsNotEnough(string machine) =>
         Check(machine, new TopPRouterConfig(0.5f), renormalized: false, ["0", "23", "012", "1", "3", "03", "02", "0"]);
 
+    /// <summary>Where it is, after two of four equal probabilities.</summary>
+    [Theory]
+    [MemberData(nameof(AllMachines))]
+    public void ReachingPIsEnoughWhereItNeedNotBePassed(string machine) =>
+        Check(machine, new TopPRouterConfig(0.5f) { Strict = false }, renormalized: false, ["0", "23", "01", "1", "3", "03", "02", "0"]);
+
+    [Theory]
+    [MemberData(nameof(AllMachines))]
+    public void MinPLeavesOutTheUnlikely(string machine) =>
+        Check(machine, new TopPRouterConfig(1) { MinP = 0.6f }, renormalized: false, ["0", "23", "0123", "1", "3", "03", "0123", "0"]);
+
     [Theory]
     [MemberData(nameof(AllMachines))]
     public void TopPOfAllTakesAll(string machine)
@@ -72,7 +83,7 @@ public sealed class TableTests
     public void SettingsOutOfRangeAreRefused()
     {
         foreach (RouterConfig config in new RouterConfig[]
-            { new TopKRouterConfig(0), new TopKRouterConfig(5), new TopPRouterConfig(-0.1f), new TopPRouterConfig(float.NaN), new TopPRouterConfig(0.5f, -1) })
+            { new TopKRouterConfig(0), new TopKRouterConfig(5), new TopPRouterConfig(-0.1f), new TopPRouterConfig(float.NaN), new TopPRouterConfig(0.5f, -1), new TopPRouterConfig(0.5f) { MinP = 2 } })
             Assert.Throws<ArgumentException>(() => Check(Machines.Reference, config, renormalized: false, []));
     }
 

@@ -57,6 +57,9 @@ public sealed class FfnExperts(int first, bool shared, Tensor[] gate, Tensor[] u
         SlotRange slots = Slots(r);
         Tensor rows = g.GatherRows(x, r.Token, slots);                                                          // [S, D]
         Tensor h = g.Gated<Silu>(g.GroupedLinear(rows, slots, gate), g.GroupedLinear(rows, slots, up));         // [S, F]
-        return g.Combine(g.GroupedLinear(h, slots, down), r.Weight, r.Token, slots, x.Rows, onto);              // [T, D]
+        Tensor y = g.GroupedLinear(h, slots, down);                                                             // [S, D]
+        if (r.Detail?.GradientScale is { } scale)
+            y = g.ScaleGradient(y, scale);
+        return g.Combine(y, r.Weight, r.Token, slots, x.Rows, onto);                                            // [T, D]
     }
 }

@@ -1,6 +1,7 @@
 using MoeFromScratch.Autograd;
 using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Moe.Routers;
@@ -35,21 +36,27 @@ public sealed record DcMoeRouterConfig(float TopP, int TopK = 0) : RouterConfig
         return new DcMoeRouter(this, moe, new Gate(model, moe, w));
     }
 
-    public override int MaxExperts(int numExperts) => numExperts;
+    public override int MaxExperts(int numExperts) => TopP > 0 ? numExperts : TopK;
+
+    public override int MinExperts(int numExperts) => TopP > 0 ? 1 : TopK;
 }
 
 /// <summary>What only this router knows.</summary>
 /// <param name="DynamicTopK">[T] how many experts each token wanted, before any was dropped.</param>
-public sealed record DcMoeDetail(Tensor DynamicTopK) : RouterDetail
+/// <param name="OutputScale">[S] of the gradient's estimator; null without.</param>
+public sealed record DcMoeDetail(Tensor DynamicTopK, Tensor? OutputScale) : RouterDetail
 {
+    public override Tensor? GradientScale => OutputScale;
+
     public override IEnumerable<(string Name, Tensor Value)> Counts => [("dynamic_top_k", DynamicTopK)];
 }
 
 public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate gate) : Router
 {
-    private const int JitterSite = 1;
+    private const int JitterSite = 1, EstimateSite = 2;
 
     private readonly float[] _dynamic = moe.Columns(static b => b.IsShared ? 0 : 1), _shared = moe.Columns(static b => b.IsShared ? 1 : 0);
+    private readonly bool[] _estimated = Array.ConvertAll(moe.Columns(static b => b is FfnExpertsConfig { Shared: false } ? 1 : 0), static c => c > 0);
     private readonly Capacity? _capacity = config.Capacity is null ? null : new Capacity(config.Capacity, moe);
     private readonly int _slotsPerToken = config.TopP > 0 ? moe.NumExperts : config.TopK + moe.Banks.Where(static b => b.IsShared).Sum(static b => b.Count);
 
@@ -71,8 +78,35 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
         Tensor mix = SoftmaxOver(g, logits, kept);                                         // [T, E]
         Tensor left = g.RowSum(g.Mul(mix, dynamic));                                       // [T] what the chosen get together
         Tensor weights = g.Add(g.ScaleRows(shares, left), g.Mul(mix, shared));             // [T, E]
-        return Routing.Plan(g, logits, probs, selected, weights, _slotsPerToken, kept,
-            g.IsWatched ? new DcMoeDetail(g.Keep(g.RowSum(wanted))) : null);
+        Tensor? outputScale = null;
+        if (context is { EstimateChoice: true, Noise: var (seed, step) })
+            (weights, outputScale) = Estimate(g, weights, candidates, CounterRandom.At(seed, step, context.Layer, EstimateSite));
+        Routing r = Routing.Plan(g, logits, probs, selected, weights, _slotsPerToken, kept);
+        return !g.IsWatched ? r : r with
+        {
+            Detail = new DcMoeDetail(
+                g.Keep(g.RowSum(wanted)), outputScale is null ? null : g.Keep(g.GatherSlots(outputScale, r.Token, r.Expert, r.Offsets))),
+        };
+    }
+
+    /// <summary>
+    /// The paper's estimator (its Algorithm 1, after GRIN, Liu et al., 2024, arXiv 2409.12136): of the output o of a chosen network the
+    /// value is φ o, φ = 1 for the likeliest expert and else 1 or 1/3 with probabilities 5/8 and 3/8 (Heun's third-order method, by
+    /// chance), the gradient that of 2 o. So weights become φ w, with the gradient of 2 w, and outputs get 2/φ times theirs.
+    /// </summary>
+    private (Tensor Weights, Tensor OutputScale) Estimate(Tape g, Tensor weights, Tensor candidates, CounterRandom random)
+    {
+        const float Often = 5f / 8;
+        float[] rest = new float[weights.Count];   // 1 − φ, were no expert the likeliest
+        for (int i = 0; i < rest.Length; i++)
+            rest[i] = _estimated[i % _estimated.Length] && random.Uniform((ulong)i) >= Often ? 2f / 3 : 0;
+        Tensor likeliest = g.New(weights.Shape), one = g.Constant(weights.Shape, 1);
+        g.Backend.SelectTopK(candidates, 1, likeliest);
+        Tensor others = g.Add(one, g.Scale(g.PublishConstant(likeliest), -1));
+        Tensor factor = g.Add(one, g.Scale(g.Mul(others, g.Constant<float>(weights.Shape, DType.F32, rest)), -1));      // φ
+        Tensor twice = Rows(g, weights.Rows, Array.ConvertAll(_estimated, static e => e ? 2f : 1f));
+        Tensor scale = g.Mul(twice, g.Unary<Reciprocal>(factor));                                                       // 2/φ
+        return (g.ScaleGradient(g.Mul(weights, factor), scale), scale);
     }
 
     private Tensor Select(Tape g, Tensor candidates, Tensor probs, Tensor dynamic)

@@ -1,0 +1,100 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Tensors.Checkpoints;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>
+/// Models of our own, any mixture of routers, experts and losses: their config.json is <see cref="ModelConfig"/> as it is, its
+/// parts by the names of <see cref="MoeCatalog"/>, and their tensors have our paths.
+/// </summary>
+public sealed class FromScratch : Family
+{
+    private const string ArchitecturesKey = "architectures", ModelTypeKey = "model_type";
+
+    public override string Name => "moe_from_scratch";
+    public override string Architecture => "MoeFromScratchForCausalLM";
+
+    public override bool Recognises(ConfigJson json) => json.ModelType == Name;
+
+    public override ModelConfig Read(ConfigJson json)
+    {
+        JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
+        root.Remove(ArchitecturesKey);
+        root.Remove(ModelTypeKey);
+        try
+        {
+            ModelConfig config = root.Deserialize<ModelConfig>(MoeCatalog.Json)!;
+            return Fault(config) is { } fault ? throw json.Refused(fault) : config;
+        }
+        catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
+        {
+            throw new CheckpointException(json.Path, e.Message.ReplaceLineEndings(" "), inner: e);
+        }
+    }
+
+    public override JsonObject Write(ModelConfig config)
+    {
+        if (Fault(config) is { } fault)
+            throw new ArgumentException(fault);
+        JsonObject json = new() { [ArchitecturesKey] = new JsonArray(Architecture), [ModelTypeKey] = Name };
+        try
+        {
+            foreach ((string key, JsonNode? value) in JsonSerializer.SerializeToNode(config, MoeCatalog.Json)!.AsObject())
+                json[key] = value?.DeepClone();
+        }
+        catch (NotSupportedException e)
+        {
+            throw new ArgumentException($"{Name} checkpoints know what is in their catalog: {e.Message}", e);
+        }
+        return LlamaKeys.Faithful(this, config, json);
+    }
+
+    public override string NameInFile(string path) => path;
+
+    /// <summary>What keeps a config from being a model; routers and experts look at their own settings when they are built.</summary>
+    private static string? Fault(ModelConfig c)
+    {
+        AttentionConfig a = c.Attention;
+        if (!Dimensions(c.VocabSize, c.HiddenSize, a.Heads, a.KvHeads, a.HeadDim) || (long)a.Heads * a.HeadDim > ConfigJson.MaxDimension)
+            return $"sizes lie between 1 and {ConfigJson.MaxDimension}";
+        if (a.Heads % a.KvHeads != 0 || a.HeadDim % 2 != 0 || a.Window < 0)
+            return "kv_heads divides heads, head_dim is even, and a window is not negative";
+        if (!(a.RopeTheta > 0) || !(c.RmsNormEps > 0) || !(c.InitStd >= 0) || c.MaxPositions < 1)
+            return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
+        if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
+            return $"there are 1 to {ConfigJson.MaxLayers} layers";
+        if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
+            return "a router loss has a finite coefficient";
+        if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
+            return fault;
+        int[] experts = [.. c.Layers.OfType<MoeConfig>().Select(static m => m.NumExperts).Distinct()];
+        return experts.Length > 1 && c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
+            ? "gating residuals join layers of equally many experts" : null;
+    }
+
+    private static string? Fault(FeedForwardConfig layer) => layer switch
+    {
+        MoeConfig moe => Fault(moe),
+        DenseConfig dense => Dimensions(dense.IntermediateSize) ? null : "a dense layer has a width",
+        _ => "a layer is dense or a mixture of experts",
+    };
+
+    private static string? Fault(MoeConfig moe)
+    {
+        if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
+            return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
+        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
+            return $"widths lie between 1 and {ConfigJson.MaxDimension}";
+        return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
+    }
+
+    private static bool Dimensions(params ReadOnlySpan<int> values)
+    {
+        foreach (int value in values)
+            if (value is < 1 or > ConfigJson.MaxDimension)
+                return false;
+        return true;
+    }
+}

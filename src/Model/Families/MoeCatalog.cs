@@ -1,0 +1,58 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Moe.Routers;
+
+namespace MoeFromScratch.Model.Families;
+
+/// <summary>
+/// The table of contents: what a model is made of, by the names that a <c>moe_from_scratch</c> config.json uses. A new router,
+/// kind of expert or loss gets its line here; its settings are the properties of its record, in snake_case.
+/// </summary>
+public static class MoeCatalog
+{
+    private static readonly Dictionary<Type, (string Name, Type Record)[]> Kinds = new()
+    {
+        [typeof(FeedForwardConfig)] = [("dense", typeof(DenseConfig)), ("moe", typeof(MoeConfig))],
+        [typeof(RouterConfig)] =
+        [
+            ("top_k", typeof(TopKRouterConfig)), ("top_p", typeof(TopPRouterConfig)), ("moe_plus_plus", typeof(MoePlusPlusRouterConfig)),
+            ("dcmoe", typeof(DcMoeRouterConfig)),
+        ],
+        [typeof(ExpertBankConfig)] =
+        [
+            ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
+            ("constant", typeof(ConstantExpertsConfig)),
+        ],
+        [typeof(RouterLoss)] =
+        [
+            ("load_balance", typeof(LoadBalanceLoss)), ("router_z", typeof(RouterZLoss)), ("router_entropy", typeof(RouterEntropyLoss)),
+            ("heterogeneous_balance", typeof(HeterogeneousBalanceLoss)), ("dcmoe_balance", typeof(DcMoeBalanceLoss)),
+        ],
+    };
+
+    /// <summary>How records are written and read: every property by name, unknown and missing ones refused.</summary>
+    public static JsonSerializerOptions Json { get; } = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false) },
+        IgnoreReadOnlyProperties = true,
+        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
+        AllowOutOfOrderMetadataProperties = true,
+        TypeInfoResolver = new DefaultJsonTypeInfoResolver { Modifiers = { AddKinds } },
+    };
+
+    private static void AddKinds(JsonTypeInfo info)
+    {
+        if (!Kinds.TryGetValue(info.Type, out (string Name, Type Record)[]? kinds))
+            return;
+        info.PolymorphismOptions = new JsonPolymorphismOptions { TypeDiscriminatorPropertyName = "type" };
+        foreach ((string name, Type record) in kinds)
+            info.PolymorphismOptions.DerivedTypes.Add(new JsonDerivedType(record, name));
+    }
+}
