@@ -20,17 +20,18 @@ public static class MoeCatalog
         [typeof(RouterConfig)] =
         [
             ("top_k", typeof(TopKRouterConfig)), ("top_p", typeof(TopPRouterConfig)), ("moe_plus_plus", typeof(MoePlusPlusRouterConfig)),
-            ("dcmoe", typeof(DcMoeRouterConfig)),
+            ("dcmoe", typeof(DcMoeRouterConfig)), ("noisy_top_k", typeof(NoisyTopKRouterConfig)), ("sparse_mixer", typeof(SparseMixerRouterConfig)),
         ],
         [typeof(ExpertBankConfig)] =
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
-            ("constant", typeof(ConstantExpertsConfig)),
+            ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
         ],
         [typeof(RouterLoss)] =
         [
             ("load_balance", typeof(LoadBalanceLoss)), ("router_z", typeof(RouterZLoss)), ("router_entropy", typeof(RouterEntropyLoss)),
             ("heterogeneous_balance", typeof(HeterogeneousBalanceLoss)), ("dcmoe_balance", typeof(DcMoeBalanceLoss)),
+            ("importance_load", typeof(ImportanceLoadLoss)),
         ],
     };
 
