@@ -43,6 +43,12 @@ public abstract record RouterConfig
     /// <summary>The most experts that can be chosen for one token.</summary>
     public abstract int MaxExperts(int numExperts);
 
+    /// <summary>
+    /// Whether the weights of the chosen experts are made to sum to 1 by themselves. With one expert per token that weight
+    /// is always 1, and the router would never learn: training refuses it.
+    /// </summary>
+    public virtual bool WeightsSumToOne => false;
+
     /// <summary>The fewest.</summary>
     public virtual int MinExperts(int numExperts) => MaxExperts(numExperts);
 }

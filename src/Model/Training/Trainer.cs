@@ -50,9 +50,10 @@ public sealed record TrainStep(int Step, float Loss, float GradNorm, float Learn
 }
 
 /// <summary>The training loop: next batch, forward, losses, backward, clip, step, log.</summary>
+/// <exception cref="ArgumentException">A router cannot learn: one expert per token, whose weight is 1 whatever the router thinks of it.</exception>
 public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
 {
-    private readonly IBackend _backend = model.Backend;
+    private readonly IBackend _backend = Trainable(model).Backend;
     private readonly AdamW _optimizer = new(model.Backend, model.Weights.All, options.AdamW);
     private readonly Tape _tape = Tape.Training(model.Backend, options.CheckpointBlocks);
     private readonly Tape _evaluation = Tape.Inference(model.Backend);
@@ -62,6 +63,15 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
     private readonly int[] _lengths = [.. Enumerable.Repeat(options.Context, options.BatchSize)];
 
     public LanguageModel Model => model;
+
+    private static LanguageModel Trainable(LanguageModel model)
+    {
+        foreach ((int i, FeedForwardConfig layer) in model.Config.Layers.Index())
+            if (layer is MoeConfig { NumExperts: > 1, Router: { WeightsSumToOne: true } router } moe && router.MaxExperts(moe.NumExperts) == 1)
+                throw new ArgumentException($"the router of layer {i} cannot learn: of one expert per token, a weight made to sum to 1 is always 1 "
+                    + "and has no gradient; choose more experts, or raw probabilities");
+        return model;
+    }
 
     /// <summary>Steps taken so far, those before a resume included.</summary>
     public int StepsTaken => _optimizer.Steps;

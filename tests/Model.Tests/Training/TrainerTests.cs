@@ -1,6 +1,8 @@
 using MoeFromScratch.Autograd;
 using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tests.Parity;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
@@ -111,5 +113,28 @@ public sealed class TrainerTests
             },
             stop.Token);
         Assert.Equal(3, taken);
+    }
+
+    /// <summary>A softmax over one chosen logit is 1: such a router would stay as it was drawn.</summary>
+    [Fact]
+    public void ARouterWithoutGradientIsRefused()
+    {
+        using IBackend backend = CpuBackend.Create(1);
+        foreach ((RouterConfig router, bool learns) in new (RouterConfig, bool)[]
+        {
+            (new TopKRouterConfig(1, Renormalize: true), false), (new TopKRouterConfig(1, Renormalize: false), true), (new TopKRouterConfig(2), true),
+            (new MoePlusPlusRouterConfig(1, MoePlusPlusGating.Mixtral), false), (new MoePlusPlusRouterConfig(1), true),
+        })
+        {
+            ModelConfig tiny = Tiny.Config("mixtral");
+            ModelConfig config = tiny with { Layers = [.. tiny.Layers.Cast<MoeConfig>().Select(l => l with { Router = router })], RouterLosses = [] };
+            using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("moe_from_scratch"), config, seed: 1);
+            TokenData data = new([.. Enumerable.Range(0, 400).Select(static i => i % 5)], context: 12);
+            if (learns)
+                new Trainer(model, data, Texts.Options(context: 12)).Dispose();
+            else
+                Assert.Contains("has no gradient", Assert.Throws<ArgumentException>(() => new Trainer(model, data, Texts.Options(context: 12))).Message,
+                    StringComparison.Ordinal);
+        }
     }
 }

@@ -25,6 +25,7 @@ public sealed record NoisyTopKRouterConfig(int TopK, float Scale, float NoiseEps
     }
 
     public override int MaxExperts(int numExperts) => TopK;
+    public override bool WeightsSumToOne => true;
 }
 
 public sealed class NoisyTopKRouter(NoisyTopKRouterConfig config, Gate gate) : Router

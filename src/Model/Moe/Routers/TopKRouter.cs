@@ -22,6 +22,7 @@ public sealed record TopKRouterConfig(int TopK, bool Renormalize = true) : Route
     }
 
     public override int MaxExperts(int numExperts) => TopK;
+    public override bool WeightsSumToOne => Renormalize;
 }
 
 public sealed class TopKRouter(TopKRouterConfig config, Gate gate) : Router
