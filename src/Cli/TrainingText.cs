@@ -15,21 +15,28 @@ internal static class TrainingText
         StringBuilder all = new();
         foreach (string path in paths)
         {
-            if (all.Length > 0 && !EndsWith(all, separator))
+            if (all.Length > 0 && !Ends(all, separator))
                 all.Append(separator);
             all.Append(ReadOne(path));
         }
         return all.ToString();
     }
 
-    private static bool EndsWith(StringBuilder text, string end) =>
-        text.Length >= end.Length && text.ToString(text.Length - end.Length, end.Length) == end;
+    /// <summary>A mark may be followed by the line break that editors put at the end.</summary>
+    private static bool Ends(StringBuilder text, string separator)
+    {
+        string end = text.ToString(Math.Max(0, text.Length - separator.Length - 2), Math.Min(text.Length, separator.Length + 2));
+        return end.EndsWith(separator, StringComparison.Ordinal) || end.TrimEnd('\r', '\n').EndsWith(separator, StringComparison.Ordinal);
+    }
 
     private static string ReadOne(string path)
     {
         try
         {
-            string text = File.ReadAllText(path, Utf8);
+            if (Directory.Exists(path))
+                throw new ArgumentException($"{path} is a folder, --data names files");
+            using StreamReader reader = new(path, Utf8, detectEncodingFromByteOrderMarks: false);   // a mark would switch the check off
+            string text = reader.ReadToEnd().TrimStart('\uFEFF');
             return text.Length > 0 ? text : throw new ArgumentException($"{path} is empty");
         }
         catch (DecoderFallbackException e)

@@ -104,9 +104,10 @@ public sealed class LanguageModel : IDisposable
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
     }
 
-    /// <summary>SHA-256 of what the weights mean: the config and the tokenizer.</summary>
-    public string Fingerprint =>
-        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{_configText}\0{TokenizerText}")));
+    /// <summary>SHA-256 of what the weights mean.</summary>
+    public (string Config, string Tokenizer) Fingerprints => (Hash(_configText), Hash(TokenizerText ?? ""));
+
+    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
     public void Dispose()
     {

@@ -47,6 +47,13 @@ public sealed class TrainTests
         Assert.Equal(0, Tool.Run([.. args, folder["b"], "--tokenizer", Path.Combine(folder["a"], "tokenizer.json")]).ExitCode);
         Assert.Equal(File.ReadAllText(Path.Combine(folder["a"], "tokenizer.json")), File.ReadAllText(Path.Combine(folder["b"], "tokenizer.json")));
         Assert.Equal(File.ReadAllBytes(Path.Combine(folder["a"], "model.safetensors")), File.ReadAllBytes(Path.Combine(folder["b"], "model.safetensors")));
+        string ends = folder.Write("ends.txt", Text + "<|endoftext|>\n");
+        Assert.Equal(0, Tool.Run("train", "--data", ends, one, "--steps", "1", "--batch-size", "1", "--tokenizer", "bpe:280", "--out", folder["d"]).ExitCode);
+        Model.Tokenizers.Tokenizer several = Model.Tokenizers.Tokenizer.Load(Path.Combine(folder["d"], "tokenizer.json"));
+        Assert.Equal(several.IdOf("<|endoftext|>"), several.Encode("the cat")[0]);
+        Assert.Equal(0, Tool.Run("train", "--data", one, "--steps", "1", "--batch-size", "1", "--tokenizer", "bpe:280", "--out", folder["e"]).ExitCode);
+        Model.Tokenizers.Tokenizer single = Model.Tokenizers.Tokenizer.Load(Path.Combine(folder["e"], "tokenizer.json"));
+        Assert.DoesNotContain(single.IdOf("<|endoftext|>")!.Value, single.Encode("the cat"));    // a mark that the text never had
         Tool.Run([.. args, folder["c"], "--tokenizer", "bpe:100"]).RequireError("bpe:100", "257");
         Tool.Run([.. args, folder["c"], "--tokenizer", "words"]).RequireError("'words'", "bpe:SIZE");
     }
@@ -83,6 +90,9 @@ public sealed class TrainTests
         Tool.Run("train", "--data", empty, "--out", Out()).RequireError("empty.txt", "is empty");
         Tool.Run("train", "--data", tiny, "--out", Out()).RequireError("too few");
         Tool.Run("train", "--data", folder["binary"], "--out", Out()).RequireError("not UTF-8");
+        File.WriteAllText(folder["wide"], Text, System.Text.Encoding.Unicode);
+        Tool.Run("train", "--data", folder["wide"], "--out", Out()).RequireError("not UTF-8");
+        Tool.Run("train", "--data", folder.Path, "--out", Out()).RequireError("is a folder");
         Tool.Run("train", "--data", text, "--out", Out(), "--preset", "nope").RequireError("nope", "shakespeare-char");
         Tool.Run("train", "--data", text, "--out", Out(), "--steps", "0").RequireError("--steps", "0");
         Tool.Run("train", "--data", text, "--out", Out(), "--learning-rate", "-1").RequireError("--learning-rate");

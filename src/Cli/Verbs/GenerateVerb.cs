@@ -21,12 +21,13 @@ internal static class GenerateVerb
     {
         Argument<string[]> prompt = new("PROMPT")
         {
-            Description = "The text to continue; standard input when it is not given. Several prompts are continued together, prompt i with the seed plus i.",
+            Description = "The text to continue; standard input, less a line break at its end, when it is not given. Several prompts are continued together, prompt i with the seed plus i.",
             Arity = ArgumentArity.ZeroOrMore,
         };
         prompt.Validators.Add(static r =>
         {
-            if (!Environment.GetCommandLineArgs().Contains("--") && r.Tokens.FirstOrDefault(static t => LooksLikeOption(t.Value)) is { } token)
+            string[] options = [.. Environment.GetCommandLineArgs().TakeWhile(static a => a != "--")];
+            if (r.Tokens.FirstOrDefault(t => LooksLikeOption(t.Value) && options.Contains(t.Value)) is { } token)
                 r.AddError($"There is no option '{token.Value}'; write -- before a prompt that looks like one");
         });
         Option<string?> model = new("--model", "-m") { Description = "Checkpoint folder; the model that comes with the tool when it is not given.", HelpName = "CHECKPOINT" };
@@ -94,7 +95,7 @@ internal static class GenerateVerb
                 r.GetValue(showExperts), r.GetValue(json));
             _ = new StopStrings(settings.Options.Stop);   // refused now, whether there is a tokenizer or not
             if (settings.Prompts.Count == 0 && settings.PromptIds.Count == 0)
-                settings = settings with { Prompts = [Console.In.ReadToEnd()] };
+                settings = settings with { Prompts = [WithoutLineBreak(Console.In.ReadToEnd())] };
             int[][] promptIds = PromptIds(settings, loaded, folder);
             if (settings.Options.Stop.Count > 0 && !HasTokenizer(settings, loaded))
                 throw new ArgumentException("--stop needs a tokenizer");
@@ -109,6 +110,9 @@ internal static class GenerateVerb
             : throw new ArgumentException($"{option} takes numbers like 2 or 2,1,1; '{part}' is none"))];
 
     private static bool LooksLikeOption(string text) => text is ['-', not ' ', ..] && !text.Any(char.IsWhiteSpace);
+
+    /// <summary>What a pipe ends with is not what the text goes on from.</summary>
+    private static string WithoutLineBreak(string text) => text.EndsWith('\n') ? text[..^(text.EndsWith("\r\n", StringComparison.Ordinal) ? 2 : 1)] : text;
 
     /// <summary>The model that comes with the tool, beside its executable.</summary>
     private static string BuiltInFolder()
@@ -193,7 +197,7 @@ internal static class GenerateVerb
         {
             return model.Tokenizer is not null;
         }
-        catch (CheckpointException) when (s.PromptIds is not null)
+        catch (CheckpointException) when (s.PromptIds.Count > 0)
         {
             return false;
         }

@@ -80,7 +80,7 @@ internal static class TrainVerb
         if (folder.IsUsed && !s.Overwrite && !s.Resume)
             throw new ArgumentException($"{s.Out} already holds a checkpoint; continue it with --resume, replace it with --overwrite, or choose another folder");
         string text = s.Data.Length > 0 ? TrainingText.Read(s.Data, s.Tokenizer.Separator)
-            : s.Preset.Text?.Invoke() ?? throw new ArgumentException($"the preset {s.Preset.Name} has no text of its own: name one with --data");
+            : s.Preset.Text?.Invoke(s.Tokenizer.Separator) ?? throw new ArgumentException($"the preset {s.Preset.Name} has no text of its own: name one with --data");
         Tokenizer tokenizer = s.Tokenizer.Make(text);
         int[] tokens = tokenizer.Encode(text, addSpecialTokens: false);
         TrainOptions options = Options(s);

@@ -27,7 +27,7 @@ internal sealed class Continuations
         public TextPiece Push(GeneratedToken token)
         {
             Tokens.Add(token.Id);
-            string text = _decoder is null ? "" : _stop.Push(_decoder.Append(token.Id));
+            string text = _decoder is not null && tokenizer!.Contains(token.Id) ? _stop.Push(_decoder.Append(token.Id)) : "";
             Ended = _stop.Stopped || Tokens.Count - prompt.Count == options.MaxNewTokens;
             return new TextPiece(text, token);
         }
@@ -39,8 +39,8 @@ internal sealed class Continuations
             if (tokenizer is null)
                 return null;
             StreamingDecoder decoder = new(tokenizer);
-            foreach (int id in prompt)
-                decoder.Append(id);     // the text goes on where the prompt ends
+            foreach (int id in prompt.Where(tokenizer.Contains))     // a model's vocabulary may be padded with ids that mean no text
+                decoder.Append(id);                                  // the text goes on where the prompt ends
             return decoder;
         }
     }

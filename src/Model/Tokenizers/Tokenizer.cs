@@ -148,6 +148,9 @@ public sealed class Tokenizer
                             yield return (null, word);
     }
 
+    /// <summary>Whether the id is a token's; models often have room for more.</summary>
+    public bool Contains(int id) => _tokens.ContainsKey(id);
+
     /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
     internal string Token(int id) => _tokens.TryGetValue(id, out string? token)
         ? token

@@ -44,7 +44,7 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, fl
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(path, $"is not a list of lists of {(typeof(T) == typeof(int) ? "integers" : "numbers")}", inner: e);
+            throw new CheckpointException(path, $"is not a list of lists of {(typeof(T) == typeof(int) ? "integers" : "numbers")}, like [[3, 17, 5]]", inner: e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

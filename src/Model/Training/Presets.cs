@@ -16,8 +16,8 @@ public sealed record Preset(string Name, string Description, Family Family, Func
 
     public TokenizerChoice Tokenizer { get; init; } = TokenizerChoice.Characters;
 
-    /// <summary>A text of its own, for runs that name none; null where there is no such.</summary>
-    public Func<string>? Text { get; init; }
+    /// <summary>A text of its own, for runs that name none, by what ends a document in it; null where there is no such.</summary>
+    public Func<string, string>? Text { get; init; }
 
     /// <summary>
     /// nanoGPT's smallest setting (4 layers, 128 wide, context 64, batch 12) with Dynamic-MoE's routing: 8 experts of half
@@ -79,7 +79,7 @@ public sealed record Preset(string Name, string Description, Family Family, Func
             })
         {
             Tokenizer = TokenizerChoice.Bpe(768),
-            Text = static () => PracticeCorpus.Write(documents: 200_000, seed: 0, TokenizerChoice.EndOfText),
+            Text = static end => PracticeCorpus.Write(documents: 200_000, seed: 0, end),
         };
     }
 }

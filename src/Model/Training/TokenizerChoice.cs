@@ -18,11 +18,11 @@ public sealed record TokenizerChoice(string Separator, Func<string, Tokenizer> M
     public static TokenizerChoice Characters { get; } = new("\n", Tokenizer.TrainCharacters);
 
     /// <summary>
-    /// Byte-level BPE trained on the text: any text can be encoded; digits stand alone; documents end, and a prompt begins where
-    /// another document ended, as those of the training text do.
+    /// Byte-level BPE trained on the text: any text can be encoded; digits stand alone; documents end. Where the text has several,
+    /// a prompt begins where another document ended, as they do.
     /// </summary>
-    public static TokenizerChoice Bpe(int vocabSize) =>
-        new(EndOfText, text => BpeTrainer.Train([text], vocabSize, [EndOfText], WordsAndDigits, before: EndOfText));
+    public static TokenizerChoice Bpe(int vocabSize) => new(EndOfText, text => BpeTrainer.Train(
+        [text], vocabSize, [EndOfText], WordsAndDigits, before: text.Contains(EndOfText, StringComparison.Ordinal) ? EndOfText : null));
 
     /// <summary>A choice from a word.</summary>
     /// <param name="text"><c>characters</c>, <c>bpe:SIZE</c>, or the path of a tokenizer.json.</param>

@@ -90,7 +90,9 @@ public sealed partial class Trainer
             ["seed"] = Text(options.Seed),
             ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l =>
                 FormattableString.Invariant($"{l.Name} {l.Coefficient}{(l is LoadBalanceLoss b ? $" per {b.Scope}" : "")}"))),
-            ["model"] = model.Fingerprint,
+            ["choice estimator"] = options.EstimateChoice.ToString(),
+            ["tokenizer"] = model.Fingerprints.Tokenizer,
+            ["model"] = model.Fingerprints.Config,
             ["data"] = data.Fingerprint,
         };
 

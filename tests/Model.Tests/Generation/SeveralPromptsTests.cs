@@ -72,4 +72,23 @@ public sealed class SeveralPromptsTests
         Assert.Throws<ArgumentException>(() => TextGeneration.Generate(model, [[1], [.. Enumerable.Repeat(1, 65)]], new GenerateOptions()));
         Assert.Empty(TextGeneration.Generate(model, Array.Empty<int[]>(), new GenerateOptions()));
     }
+
+    /// <summary>A model's vocabulary is often padded beyond its tokenizer's: such ids are no text, and no error.</summary>
+    [Fact]
+    public void IdsBeyondTheTokenizerAreNoText()
+    {
+        using IBackend backend = CpuBackend.Create(1);
+        using LanguageModel small = Texts.Model(backend, "dynamic-moe");
+        using LanguageModel padded = LanguageModel.Create(backend, small.Family, small.Config with { VocabSize = 3 * small.Config.VocabSize }, seed: 2, small.Tokenizer);
+        int beyond = small.Config.VocabSize + 1;
+        GenerateOptions options = new() { MaxNewTokens = 40, Sampler = new SamplerOptions(1, Seed: 3) };
+        List<TextPiece> pieces = [.. TextGeneration.Stream(padded, [beyond, 1], options)];
+        List<int> ids = [.. pieces.Where(static p => p.Token is not null).Select(static p => p.Token!.Value.Id)];
+        Assert.Equal(40, ids.Count);
+        Assert.Contains(ids, id => id >= beyond);
+        int[] known = [.. ids.Where(small.Tokenizer!.Contains)];
+        Assert.NotEmpty(known);
+        Assert.Equal(small.Tokenizer.Decode(known), string.Concat(pieces.Select(static p => p.Text)));
+        Assert.Throws<ArgumentException>(() => TextGeneration.Stream(padded, [1000], options).Count());
+    }
 }

@@ -1,8 +1,8 @@
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Contract;
-using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
@@ -62,7 +62,8 @@ public sealed class ResumeTests : IDisposable
             [.. steps.SelectMany(static s => (float[])[s.Loss, s.GradNorm, s.LearningRate, .. s.RouterLosses, .. s.ExpertsPerToken])];
     }
 
-    public static TheoryData<string> Differences => ["steps", "batch size", "context", "accumulation", "learning rate", "optimizer", "clip norm", "seed", "router losses", "model", "data"];
+    public static TheoryData<string> Differences => ["steps", "batch size", "context", "accumulation", "learning rate", "optimizer", "clip norm", "seed", "choice estimator",
+        "router losses", "tokenizer", "model", "data"];
 
     [Theory]
     [MemberData(nameof(Differences))]
@@ -79,14 +80,15 @@ public sealed class ResumeTests : IDisposable
             "optimizer" => Options with { AdamW = new AdamWOptions { Beta2 = 0.96 } },
             "clip norm" => Options with { ClipNorm = 2 },
             "seed" => Options with { Seed = 12 },
+            "choice estimator" => Options with { EstimateChoice = true },
             "router losses" => Options with { RouterLosses = [new LoadBalanceLoss(1e-2f, BalanceScope.Model), new RouterEntropyLoss(1e-3f)] },
             _ => Options,
         };
         using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
-        using LanguageModel model = what == "model"
-            ? LanguageModel.Create(backend, new DynamicMoe(), Tiny.Config("dynamic-moe") with { RmsNormEps = 1e-5f }, seed: 2)
-            : Texts.Model(backend, "dynamic-moe");
         using LanguageModel source = Texts.Model(backend, "dynamic-moe");
+        using LanguageModel model = LanguageModel.Create(backend, source.Family,
+            what == "model" ? source.Config with { RmsNormEps = 1e-5f } : source.Config, seed: 2,
+            what == "tokenizer" ? Tokenizer.TrainCharacters(Texts.Repetitive.Replace('m', 'M')) : source.Tokenizer);
         int[] tokens = source.Tokenizer!.Encode(Texts.Repetitive);
         if (what == "data")
             tokens[^1]++;
