@@ -32,6 +32,9 @@ public static partial class GradientRows
         new(typeof(GroupedLinearOp), "one expert", [Normal(Capacity, 3), .. Weights(1)],
             (g, x) => Slots(g, g.GroupedLinear(x[0], new SlotRange(Ints(g, Offsets), 3, 1), x[1..]), 5, 6)),
 
+        new(typeof(GroupedLinearOp), "experts 1 to 3, stored transposed", [Normal(Capacity, 3), .. Weights(3, rows: 3, cols: 2)],
+            (g, x) => Slots(g, g.GroupedLinear(x[0], SomeExperts(g), x[1..], transposed: true), 2, 6)),
+
         new(typeof(CombineOp), "all experts onto zeros", [Normal(Capacity, 3), Normal(Capacity)],
             (g, x) => g.Combine(x[0], x[1], Ints(g, Token), AllExperts(g), Tokens)),
         new(typeof(CombineOp), "experts 1 to 3 onto others", [Normal(Capacity, 3), Normal(Capacity), Normal(Tokens, 3)],

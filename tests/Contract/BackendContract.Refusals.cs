@@ -57,6 +57,10 @@ public abstract partial class BackendContract
         ["AttentionGrad into too few keys"] = t => WrongAttention(t, dkRows: 4),
         ["AttentionGrad of sinks that are not there"] = t => WrongAttention(t, dsinks: 2),
         ["AttentionGrad into too many sinks"] = t => WrongAttention(t, sinks: 2, dsinks: 3),
+        ["AddColumns beyond a head"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3, 1), new(2, 3), 3, t.Normal([2, 6])),
+        ["AddColumns to another number of heads"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3), new(3, 3), 1, t.Normal([2, 9])),
+        ["AddColumns of heads that do not fill a row"] = t => t.Backend.AddColumns(t.Normal([2, 7]), new(2, 3), new(2, 3), 1, t.Normal([2, 6])),
+        ["AddColumns to fewer rows"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3), new(2, 3), 1, t.Normal([1, 6])),
         ["GatherRows of a row that is not there"] = t => t.Backend.GatherRows(t.Normal([3, 4]), t.Input([2], [0, 3]), default, t.Normal([2, 4])),
         ["GatherRows of a negative row"] = t => t.Backend.GatherRows(t.Normal([3, 4]), t.Input([2], [0, -1]), default, t.Normal([2, 4])),
         ["GatherRows beyond the offsets"] = t =>

@@ -1,5 +1,4 @@
 using MoeFromScratch.Autograd;
-using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Moe;
@@ -41,7 +40,7 @@ public sealed class Capacity
         if (!(config.Factor > 0) || !(config.Tau > 0) || config.Min < 0)
             throw new ArgumentException($"a capacity's factor and tau are above 0 and its minimum is not below, unlike {config}");
         _config = config;
-        _share = moe.Columns(b => b.IsShared ? float.PositiveInfinity : b is FfnExpertsConfig ? config.Tau : 1);
+        _share = moe.Columns(b => b.IsShared ? float.PositiveInfinity : b.IsFfn ? config.Tau : 1);
         _sum = _share.Where(float.IsFinite).Sum(static s => (double)s);
         _room = new int[_share.Length];
     }

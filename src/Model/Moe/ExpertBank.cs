@@ -9,25 +9,25 @@ namespace MoeFromScratch.Model.Moe;
 /// A run of consecutive experts that compute the same way. A router's rows follow the order of the banks, so no expert's
 /// index is special to anybody but its bank.
 /// </summary>
+/// <param name="config">What it was built from.</param>
 /// <param name="first">Index of its first expert in the layer.</param>
-/// <param name="count">How many experts it holds.</param>
-public abstract class ExpertBank(int first, int count)
+public abstract class ExpertBank(ExpertBankConfig config, int first)
 {
     public int First => first;
-    public int Count => count;
+    public int Count => config.Count;
 
-    /// <summary>Whether its experts are feed-forward networks that the router chooses from, the ones that a token's compute is counted in.</summary>
-    public abstract bool IsFfn { get; }
+    /// <inheritdoc cref="ExpertBankConfig.IsFfn"/>
+    public bool IsFfn => config.IsFfn;
 
-    /// <summary>Whether its experts run for every token: they have weights, but nobody chose them.</summary>
-    public virtual bool IsShared => false;
+    /// <inheritdoc cref="ExpertBankConfig.IsShared"/>
+    public bool IsShared => config.IsShared;
 
     /// <summary>Adds what its experts give for their slots to <paramref name="onto"/> [T, D], or to zeros.</summary>
     /// <param name="x">[T, D]</param>
     public abstract Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto);
 
     /// <summary>The slots of this bank's experts.</summary>
-    protected SlotRange Slots(in Routing r) => new(r.Offsets, first, count);
+    protected SlotRange Slots(in Routing r) => new(r.Offsets, first, Count);
 
     /// <summary>[T, 1] what the router gives to some of this bank's experts together: for experts that need no list of slots.</summary>
     /// <param name="from">The first of them, counted in the bank.</param>
@@ -45,7 +45,10 @@ public abstract class ExpertBank(int first, int count)
 /// <param name="Count">How many experts.</param>
 public abstract record ExpertBankConfig(int Count)
 {
-    /// <inheritdoc cref="ExpertBank.IsShared"/>
+    /// <summary>Whether its experts are feed-forward networks that the router chooses from, the ones that a token's compute is counted in.</summary>
+    public virtual bool IsFfn => false;
+
+    /// <summary>Whether its experts run for every token: they have weights, but nobody chose them.</summary>
     public virtual bool IsShared => false;
 
     /// <param name="w">The layer's scope; experts live under <c>experts.{e}</c>.</param>

@@ -20,14 +20,12 @@ public sealed record ConstantExpertsConfig(int Count) : ExpertBankConfig(Count)
             constant[e] = expert.GetF32("constant", [model.HiddenSize], Init.Normal(1));
             mix[e] = expert["wg"].Get("weight", [2, model.HiddenSize], Init.Normal(model.InitStd));
         }
-        return new ConstantExperts(first, mix, constant);
+        return new ConstantExperts(this, first, mix, constant);
     }
 }
 
-public sealed class ConstantExperts(int first, Tensor[] mix, Tensor[] constant) : ExpertBank(first, mix.Length)
+public sealed class ConstantExperts(ConstantExpertsConfig config, int first, Tensor[] mix, Tensor[] constant) : ExpertBank(config, first)
 {
-    public override bool IsFfn => false;
-
     public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto)
     {
         Tensor input = g.Constant<float>([1, 2], DType.F32, [1, 0]), vector = g.Constant<float>([1, 2], DType.F32, [0, 1]);

@@ -8,12 +8,10 @@ namespace MoeFromScratch.Model.Moe.Experts;
 /// <summary>Experts that give back what they get: E(x) = x, so a bank of them scales each row once (MoE++, Jin et al., 2024).</summary>
 public sealed record CopyExpertsConfig(int Count) : ExpertBankConfig(Count)
 {
-    public override ExpertBank Build(ModelConfig model, WeightScope w, int first) => new CopyExperts(first, Count);
+    public override ExpertBank Build(ModelConfig model, WeightScope w, int first) => new CopyExperts(this, first);
 }
 
-public sealed class CopyExperts(int first, int count) : ExpertBank(first, count)
+public sealed class CopyExperts(CopyExpertsConfig config, int first) : ExpertBank(config, first)
 {
-    public override bool IsFfn => false;
-
     public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto) => g.ScaleRows(x, WeightOf(g, r, 0, Count), onto);
 }

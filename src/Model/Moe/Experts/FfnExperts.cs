@@ -18,6 +18,7 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
     /// <summary>Whether they are shared experts, under <c>shared_experts.{e}</c>, counted from 0.</summary>
     public bool Shared { get; init; }
 
+    public override bool IsFfn => !Shared;
     public override bool IsShared => Shared;
 
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first)
@@ -43,23 +44,16 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
             }
             down[e] = outputs?.Part([d, f], e * matrix) ?? expert["down_proj"].Get("weight", [d, f], init);
         }
-        return new FfnExperts(first, Shared, gate, up, down);
+        return new FfnExperts(this, first, gate, up, down);
     }
 }
 
-public sealed class FfnExperts(int first, bool shared, Tensor[] gate, Tensor[] up, Tensor[] down) : ExpertBank(first, gate.Length)
+public sealed class FfnExperts(FfnExpertsConfig config, int first, Tensor[] gate, Tensor[] up, Tensor[] down) : FfnBank(config, first)
 {
-    public override bool IsFfn => !shared;
-    public override bool IsShared => shared;
-
-    public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto)
+    protected override Tensor Compute(Tape g, Tensor rows, in Routing r)
     {
         SlotRange slots = Slots(r);
-        Tensor rows = g.GatherRows(x, r.Token, slots);                                                          // [S, D]
         Tensor h = g.Gated<Silu>(g.GroupedLinear(rows, slots, gate), g.GroupedLinear(rows, slots, up));         // [S, F]
-        Tensor y = g.GroupedLinear(h, slots, down);                                                             // [S, D]
-        if (r.Detail?.GradientScale is { } scale)
-            y = g.ScaleGradient(y, scale);
-        return g.Combine(y, r.Weight, r.Token, slots, x.Rows, onto);                                            // [T, D]
+        return g.GroupedLinear(h, slots, down);                                                                 // [S, D]
     }
 }

@@ -14,15 +14,14 @@ namespace MoeFromScratch.Model.Moe.Experts;
 public sealed record SharedExpertConfig(int IntermediateSize, bool Gated) : ExpertBankConfig(0)
 {
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first) => new SharedExpert(
+        this,
         first,
         new SwiGlu(model, new DenseConfig(IntermediateSize), w["shared_expert"]),
         Gated ? new Projection(model, w["shared_expert_gate"], 1, model.HiddenSize, bias: false) : null);
 }
 
-public sealed class SharedExpert(int first, SwiGlu expert, Projection? gate) : ExpertBank(first, 0)
+public sealed class SharedExpert(SharedExpertConfig config, int first, SwiGlu expert, Projection? gate) : ExpertBank(config, first)
 {
-    public override bool IsFfn => true;
-
     public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto)
     {
         Tensor y = expert.Forward(g, x);                                        // [T, D]

@@ -1,7 +1,6 @@
 using MoeFromScratch.Autograd;
 using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
-using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Moe.Routers;
@@ -56,7 +55,7 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
     private const int JitterSite = 1, EstimateSite = 2;
 
     private readonly float[] _dynamic = moe.Columns(static b => b.IsShared ? 0 : 1), _shared = moe.Columns(static b => b.IsShared ? 1 : 0);
-    private readonly bool[] _estimated = Array.ConvertAll(moe.Columns(static b => b is FfnExpertsConfig { Shared: false } ? 1 : 0), static c => c > 0);
+    private readonly bool[] _estimated = Array.ConvertAll(moe.Columns(static b => b.IsFfn ? 1 : 0), static c => c > 0);
     private readonly Capacity? _capacity = config.Capacity is null ? null : new Capacity(config.Capacity, moe);
     private readonly int _slotsPerToken = config.TopP > 0 ? moe.NumExperts : config.TopK + moe.Banks.Where(static b => b.IsShared).Sum(static b => b.Count);
 
