@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace MoeFromScratch.Tensors;
 
 /// <summary>Checks that several arguments share, one per family of kernels.</summary>
@@ -38,6 +40,23 @@ internal static unsafe partial class Check
             That(label[t] < logits.Cols, "a label lies beyond the vocabulary");
     }
 
+    /// <summary>The rows of x and y are heads, as many on both sides or one on either, and the columns lie inside them. Returns how many heads move.</summary>
+    public static int Columns(Tensor x, HeadColumns from, HeadColumns to, int width, Tensor y)
+    {
+        Heads(x, from, width);
+        Heads(y, to, width);
+        That(x.Rows == y.Rows, "columns move between as many rows");
+        That(from.Heads == to.Heads || from.Heads == 1 || to.Heads == 1, "heads are as many on both sides, or one on either");
+        return Math.Max(from.Heads, to.Heads);
+    }
+
+    private static void Heads(Tensor x, HeadColumns columns, int width, [CallerArgumentExpression(nameof(x))] string name = "")
+    {
+        That(columns.Heads > 0 && columns.HeadDim > 0 && columns.First >= 0 && width >= 0 && width <= columns.HeadDim - columns.First,
+            "the columns lie inside a head");
+        Matrix(x, x.Rows, checked(columns.Heads * columns.HeadDim), name);
+    }
+
     /// <summary>The rows of x are heads that turn pair by pair.</summary>
     public static void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout)
     {
@@ -46,16 +65,19 @@ internal static unsafe partial class Check
         Vector(frequencies, layout.HeadDim / 2);
     }
 
-    /// <summary>q, k and v have the layout's heads, and every sequence lies inside them and the mask.</summary>
-    public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    /// <summary>q, k and v have the layout's heads, each has a sink if any has, and every sequence lies inside them and the mask.</summary>
+    public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse)
     {
-        That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.Heads % layout.KvHeads == 0,
+        That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.ValueDim > 0 && layout.Heads % layout.KvHeads == 0,
             "key heads divide query heads, and heads have a size");
         Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
         Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
-        Same(v, k);
-        Same(y, q);
+        Matrix(v, k.Rows, checked(layout.KvHeads * layout.ValueDim));
+        Matrix(y, q.Rows, checked(layout.Heads * layout.ValueDim));
         Matrix(lse, q.Rows, layout.Heads);
+        if (sinks is not null)
+            Vector(sinks, layout.Heads);
         Ints(sequences, 4L * sequences.Rows);
         if (visible is not null)
             Ints(visible, (long)q.Rows * visible.Cols);
@@ -66,5 +88,18 @@ internal static unsafe partial class Check
             That(s[2] >= 0 && s[3] >= 0 && s[2] <= k.Rows - s[3], "a sequence's keys lie outside k");
             That(visible is null || visible.Cols >= s[3], "visible has fewer columns than a sequence has keys");
         }
+    }
+
+    /// <summary>Gradients have the shape of what they belong to, and sinks that get one are there.</summary>
+    public static void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor? sinks, Tensor y, Tensor dy,
+        Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
+    {
+        Same(dy, y);
+        Same(dq, q);
+        Same(dk, k);
+        Same(dv, v);
+        That(dsinks is null || sinks is not null, "there is no gradient of sinks without sinks");
+        if (dsinks is not null)
+            Vector(dsinks, sinks!.Count);
     }
 }

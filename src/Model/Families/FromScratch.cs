@@ -74,6 +74,8 @@ public sealed class FromScratch : Family
             return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
+        if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
+            return "full_attention_layers are some of the layers, rising";
         if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
             return "a router loss has a finite coefficient";
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
@@ -94,7 +96,8 @@ public sealed class FromScratch : Family
     {
         if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
             return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
-        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
+        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize))
+            || moe.Banks.OfType<ClampedExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }

@@ -27,6 +27,7 @@ public static class MoeCatalog
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
             ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
+            ("clamped", typeof(ClampedExpertsConfig)),
         ],
         [typeof(RouterLoss)] =
         [
