@@ -53,6 +53,11 @@ public static class MoeCatalog
         TypeInfoResolver = new DefaultJsonTypeInfoResolver { Modifiers = { AddKinds } },
     };
 
+    /// <summary>A loss with all its settings, on one line; by its type's name where the catalog has none.</summary>
+    public static string Describe(RouterLoss loss) => Array.Exists(Kinds[typeof(RouterLoss)], k => k.Record == loss.GetType())
+        ? JsonSerializer.Serialize(loss, Json)
+        : FormattableString.Invariant($"{loss.GetType().Name} {loss.Coefficient}");
+
     private static void AddKinds(JsonTypeInfo info)
     {
         if (!Kinds.TryGetValue(info.Type, out (string Name, Type Record)[]? kinds))
