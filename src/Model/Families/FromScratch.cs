@@ -99,6 +99,8 @@ public sealed class FromScratch : Family
         if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize))
             || moe.Banks.OfType<ClampedExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
+        if (moe.Banks.Count(static b => b.IsStacked) > 1)
+            return "a mixture has at most one bank of stacked experts";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }
 
