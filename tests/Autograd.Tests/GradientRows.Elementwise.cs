@@ -20,6 +20,7 @@ public static partial class GradientRows
         .. Functor<Clip>(x => x * 2 is var y && MathF.Abs(MathF.Abs(y) - 1) < 0.1f ? y * 1.3f : y),
         .. Functor<Tanh>(),
         .. Functor<Softplus>(),
+        .. Functor<NormalCdf>(),
         .. Functor<Gelu>(),
         .. Functor<GeluTanh>(),
         .. Functor<Square>(),

@@ -103,7 +103,7 @@ public static class Variants
         {
             int experts = banks.Sum(static b => b.Count);
             GateConfig gate = new() { HiddenSize = twoLayers ? experts : 0 };
-            return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { Gate = gate }, banks);
+            return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { LoadRule = LoadRule.NoiseAlone, Gate = gate }, banks);
         }
     }
 

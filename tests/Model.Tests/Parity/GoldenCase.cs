@@ -28,8 +28,8 @@ public sealed class GoldenCase
     public GoldenCase(string name)
     {
         Folder = Golden.Folder(name);
-        Expected = Read("expected.safetensors");
-        Gradients = Read("grads.safetensors");
+        Expected = Read(name, "expected.safetensors");
+        Gradients = Read(name, "grads.safetensors");
         Greedy = Json<GreedyRun>("greedy.json");
         Training = Trained.Contains(name) ? Json<TrainingRun>("train.json") : null;
         HostTensor ids = Expected["input_ids"];
@@ -45,9 +45,10 @@ public sealed class GoldenCase
     /// <summary>Null for a case that is not among the trained ones.</summary>
     public TrainingRun? Training { get; }
 
-    private Dictionary<string, HostTensor> Read(string file)
+    /// <summary>All tensors of one of a case's files.</summary>
+    public static Dictionary<string, HostTensor> Read(string name, string file)
     {
-        using SafetensorsFile tensors = SafetensorsFile.Open(Path.Combine(Folder, file));
+        using SafetensorsFile tensors = SafetensorsFile.Open(Path.Combine(Golden.Folder(name), file));
         return tensors.Entries.ToDictionary(static e => e.Name, e => HostTensor.Of(tensors.Get(e.Name)));
     }
 

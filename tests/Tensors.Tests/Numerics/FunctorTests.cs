@@ -13,6 +13,7 @@ public sealed class FunctorTests
         [typeof(Clip)] = x => Math.Clamp(x, -1, 1),
         [typeof(Tanh)] = Math.Tanh,
         [typeof(Softplus)] = x => Math.Log(1 + Math.Exp(x)),
+        [typeof(NormalCdf)] = NormalDistribution,
         [typeof(Gelu)] = x => x * NormalDistribution(x),
         [typeof(GeluTanh)] = x => x / 2 * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))),
         [typeof(Square)] = x => x * x,
