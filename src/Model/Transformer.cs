@@ -38,7 +38,7 @@ public sealed class Transformer : IDisposable
 
     /// <summary>Logits for the batch's tokens, or for <see cref="Batch.LogitRows"/> alone.</summary>
     /// <param name="layers">Cleared and filled with what left each block; passed in so that a decode loop reuses it.</param>
-    /// <param name="noise">Seed and step of the routers' noise in training; null for none.</param>
+    /// <param name="noise">See <see cref="RouterContext.Noise"/>.</param>
     /// <param name="estimateChoice">See <see cref="RouterContext.EstimateChoice"/>.</param>
     public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null,
         bool estimateChoice = false)
