@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace MoeFromScratch.Tensors;
 
 /// <summary>Checks that several arguments share, one per family of kernels.</summary>
@@ -36,6 +38,23 @@ internal static unsafe partial class Check
         int* label = labels.Pointer<int>();
         for (int t = 0; t < logits.Rows; t++)
             That(label[t] < logits.Cols, "a label lies beyond the vocabulary");
+    }
+
+    /// <summary>The rows of x and y are heads, as many on both sides or one on either, and the columns lie inside them. Returns how many heads move.</summary>
+    public static int Columns(Tensor x, HeadColumns from, HeadColumns to, int width, Tensor y)
+    {
+        Heads(x, from, width);
+        Heads(y, to, width);
+        That(x.Rows == y.Rows, "columns move between as many rows");
+        That(from.Heads == to.Heads || from.Heads == 1 || to.Heads == 1, "heads are as many on both sides, or one on either");
+        return Math.Max(from.Heads, to.Heads);
+    }
+
+    private static void Heads(Tensor x, HeadColumns columns, int width, [CallerArgumentExpression(nameof(x))] string name = "")
+    {
+        That(columns.Heads > 0 && columns.HeadDim > 0 && columns.First >= 0 && width >= 0 && width <= columns.HeadDim - columns.First,
+            "the columns lie inside a head");
+        Matrix(x, x.Rows, checked(columns.Heads * columns.HeadDim), name);
     }
 
     /// <summary>The rows of x are heads that turn pair by pair.</summary>

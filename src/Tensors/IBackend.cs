@@ -105,6 +105,13 @@ public interface IBackend : IDisposable
     /// <summary>With g = dy · w: dx += r · (g − x · r² · mean_d(g · x)); dw += Σ_t dy · x · r.</summary>
     void RmsNormGrad(Tensor x, Tensor w, Tensor r, Tensor dy, Tensor? dx, Tensor? dw);
 
+    /// <summary>
+    /// y[t, h·Ky + to + j] += x[t, h·Kx + from + j] for every head h and every j below <paramref name="width"/>: columns of heads moved
+    /// into heads of another size. A side with one head serves all heads of the other: one head of x goes to every head of y, one head of
+    /// y takes the sum over the heads of x, in their order. With x and y exchanged it is its own way back.   x [T, Hx·Kx] → y [T, Hy·Ky]
+    /// </summary>
+    void AddColumns(Tensor x, HeadColumns from, HeadColumns to, int width, Tensor y);
+
     // ── matrices ────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// <summary>y = x · wᵀ.   x [T, D], w [N, D] → y [T, N]</summary>
@@ -228,6 +235,12 @@ public interface IBackend : IDisposable
 /// <summary>Slots of the experts First … First + Count − 1: s from offsets[First] to offsets[First + Count], read where the tensor lives.</summary>
 /// <param name="Offsets">[E + 1] I32; null (the default value of the struct) stands for all rows.</param>
 public readonly record struct SlotRange(Tensor? Offsets, int First, int Count);
+
+/// <summary>Where columns begin in the heads of a row.</summary>
+/// <param name="Heads">H</param>
+/// <param name="HeadDim">K; a row has H·K columns.</param>
+/// <param name="First">Their first column in a head.</param>
+public readonly record struct HeadColumns(int Heads, int HeadDim, int First = 0);
 
 /// <summary>Which elements of a head turn together.</summary>
 /// <param name="HeadDim">K, even.</param>

@@ -40,6 +40,39 @@ public abstract partial class BackendContract
         }
     }
 
+    [Fact]
+    public void AddColumns_moves_columns_between_heads()
+    {
+        foreach ((int T, HeadColumns from, HeadColumns to, int width) in ColumnMoves)
+            foreach ((HeadColumns x, HeadColumns y) in new[] { (from, to), (to, from) })
+                Agree(Exact, t => t.Backend.AddColumns(
+                    t.Normal([T, x.Heads * x.HeadDim]), x, y, width, t.Accumulator("y", [T, y.Heads * y.HeadDim])));
+    }
+
+    [Fact]
+    public void AddColumns_spreads_one_head_and_sums_into_one()
+    {
+        HeadColumns one = new(1, 3, First: 1), two = new(2, 3);
+        Assert.Equal([2, 3, 0, 2, 3, 0], Moved([1, 2, 3], one, two));
+        Assert.Equal([0, 1 + 4, 2 + 5], Moved([1, 2, 3, 4, 5, 6], two, one));
+
+        float[] Moved(float[] x, HeadColumns from, HeadColumns to) => Trial.Run(Subject, 1, t => t.Backend.AddColumns(
+            t.Input([1, x.Length], x), from, to, 2, t.Accumulator("y", [1, to.Heads * 3], new float[to.Heads * 3]))).Single().Floats;
+    }
+
+    /// <summary>Narrow and wide columns, pairs taken apart, as many heads on both sides and one on either, no rows, no columns.</summary>
+    private static readonly (int T, HeadColumns From, HeadColumns To, int Width)[] ColumnMoves =
+    [
+        (1, new(1, 1), new(1, 1), 1),
+        (5, new(9, 2, 1), new(9, 1), 1),
+        (3, new(4, 24), new(4, 20, 3), 17),
+        (7, new(1, 40, 32), new(4, 24, 16), 8),
+        (70, new(1, 64), new(16, 65, 1), 64),
+        (400, new(3, 96, 48), new(3, 48), 48),
+        (0, new(2, 3), new(2, 3), 2),
+        (2, new(2, 3, 3), new(2, 5), 0),
+    ];
+
     private static Tensor Index(Trial t, int S, int T) => t.Input([S], [.. Enumerable.Range(0, S).Select(s => t.Noise(13).Below(T, s))]);
 
     /// <summary>The second and third of four experts: a run that starts after the first slots and ends before the last.</summary>

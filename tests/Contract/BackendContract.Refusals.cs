@@ -52,6 +52,10 @@ public abstract partial class BackendContract
         ["Attention with a narrow mask"] = t => WrongAttention(t, maskColumns: 4),
         ["Attention with a short lse"] = t => WrongAttention(t, lseRows: 4),
         ["AttentionGrad into too few keys"] = t => WrongAttention(t, dkRows: 4),
+        ["AddColumns beyond a head"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3, 1), new(2, 3), 3, t.Normal([2, 6])),
+        ["AddColumns to another number of heads"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3), new(3, 3), 1, t.Normal([2, 9])),
+        ["AddColumns of heads that do not fill a row"] = t => t.Backend.AddColumns(t.Normal([2, 7]), new(2, 3), new(2, 3), 1, t.Normal([2, 6])),
+        ["AddColumns to fewer rows"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3), new(2, 3), 1, t.Normal([1, 6])),
         ["GatherRows of a row that is not there"] = t => t.Backend.GatherRows(t.Normal([3, 4]), t.Input([2], [0, 3]), default, t.Normal([2, 4])),
         ["GatherRows of a negative row"] = t => t.Backend.GatherRows(t.Normal([3, 4]), t.Input([2], [0, -1]), default, t.Normal([2, 4])),
         ["GatherRows beyond the offsets"] = t =>

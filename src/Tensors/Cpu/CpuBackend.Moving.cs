@@ -65,6 +65,22 @@ internal sealed unsafe partial class CpuBackend<V>
         });
     }
 
+    public void AddColumns(Tensor x, HeadColumns from, HeadColumns to, int width, Tensor y)
+    {
+        int heads = Check.Columns(x, from, to, width, y);
+        Rows(0, x.Rows, (long)heads * width, new AddColumnsRow
+        {
+            X = x.Pointer<float>() + from.First,
+            Y = y.Pointer<float>() + to.First,
+            Kx = from.Heads == 1 ? 0 : from.HeadDim,
+            Ky = to.Heads == 1 ? 0 : to.HeadDim,
+            Dx = x.Cols,
+            Dy = y.Cols,
+            Heads = heads,
+            Width = width,
+        });
+    }
+
     private void ScatterAdd(Tensor x, Tensor? weight, Tensor index, in SlotRange range, Tensor y)
     {
         Check.F32(x);
@@ -105,6 +121,23 @@ internal sealed unsafe partial class CpuBackend<V>
         {
             for (long s = Start; s < End; s++)
                 RowMath<V>.AddScaled(Weight == null ? 1 : Weight[s], X + s * D + first, Y + (long)Index[s] * D + first, end - first);
+        }
+    }
+
+    private struct AddColumnsRow : IRow
+    {
+        public float* X, Y;
+        public int Kx, Ky, Dx, Dy, Heads, Width;
+
+        public readonly void Row(long row, int worker)
+        {
+            float* x = X + row * Dx, y = Y + row * Dy;
+            for (int h = 0; h < Heads; h++, x += Kx, y += Ky)
+                if (Width >= V.Count)
+                    RowMath<V>.AddScaled(1, x, y, Width);
+                else
+                    for (int j = 0; j < Width; j++)
+                        y[j] += x[j];
         }
     }
 

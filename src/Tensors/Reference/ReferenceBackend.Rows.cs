@@ -149,6 +149,19 @@ public sealed partial class ReferenceBackend
             }
     }
 
+    public void AddColumns(Tensor x, HeadColumns from, HeadColumns to, int width, Tensor y)
+    {
+        int heads = Check.Columns(x, from, to, width, y);
+        Matrix xm = new(x), ym = new(y);
+        for (int t = 0; t < x.Rows; t++)
+            for (int h = 0; h < heads; h++)
+                for (int j = 0; j < width; j++)
+                    ym[t, Column(to, h) + j] += xm[t, Column(from, h) + j];
+    }
+
+    /// <summary>A lone head stands for every h.</summary>
+    private static int Column(HeadColumns c, int h) => (c.Heads == 1 ? 0 : h * c.HeadDim) + c.First;
+
     private static double Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {
         double sum = 0;
