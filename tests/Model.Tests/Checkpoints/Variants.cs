@@ -66,6 +66,14 @@ public static class Variants
             new FfnExpertsConfig(4, 6), new ZeroExpertsConfig(2), new CopyExpertsConfig(1), new ConstantExpertsConfig(1)),
         ["moe_from_scratch min-p, not strict"] = FromScratch(
             new TopPRouterConfig(0.9f, Renormalize: true) { MinP = 0.3f, Strict = false }, new FfnExpertsConfig(2, 6), new FfnExpertsConfig(3, 8) { Fused = true }),
+        ["moe_from_scratch noisy top-k"] = FromScratch(new NoisyTopKRouterConfig(2), new FfnExpertsConfig(4, 6)),
+        ["moe_from_scratch switch that drops in training"] = FromScratch(
+            new SwitchRouterConfig
+            {
+                Capacity = new CapacityConfig(1, Policy: DropPolicy.Position) { EvaluationFactor = 4, PerSequence = true },
+                InputJitter = 0.01f,
+                PassDropped = true,
+            }, new MlpExpertsConfig(3, 6, Activation.GeluTanh), new MlpExpertsConfig(1, 5)),
         ["moe_from_scratch nothing but zeros"] = FromScratch(new TopKRouterConfig(1), new ZeroExpertsConfig(3)),
     };
 

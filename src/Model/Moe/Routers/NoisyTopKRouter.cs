@@ -49,13 +49,9 @@ public sealed class NoisyTopKRouter(NoisyTopKRouterConfig config, Gate gate, Ten
     public override Routing Route(Tape g, Tensor x, in RouterContext context)
     {
         Tensor clean = gate.Logits(g, x, context);                                          // [T, E]
-        if (noiseWeight is null || context.Noise is not var (seed, step))
-            return Plan(g, clean, chance: null);
-        CounterRandom random = CounterRandom.At(seed, step, context.Layer, NoiseSite);
-        float[] draws = new float[clean.Count];
-        for (int i = 0; i < draws.Length; i++)
-            draws[i] = random.Normal((ulong)i);
-        return Noisy(g, clean, Deviation(g, x), g.Constant<float>(clean.Shape, DType.F32, draws));
+        return noiseWeight is not null && Draws(g, clean.Shape, context, NoiseSite) is { } draws
+            ? Noisy(g, clean, Deviation(g, x), draws)
+            : Plan(g, clean, chance: null);
     }
 
     /// <summary>softplus(W_noise x) + ε   [T, E]</summary>
