@@ -24,14 +24,23 @@ public sealed class FromScratch : Family
         JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
         root.Remove(ArchitecturesKey);
         root.Remove(ModelTypeKey);
+        return Read(json.Path, root);
+    }
+
+    /// <summary>The model that an object with the properties of <see cref="ModelConfig"/> describes.</summary>
+    /// <param name="path">For messages.</param>
+    /// <exception cref="CheckpointException">A property is missing, unknown or out of range.</exception>
+    public static ModelConfig Read(string path, JsonObject root)
+    {
         try
         {
             ModelConfig config = root.Deserialize<ModelConfig>(MoeCatalog.Json)!;
-            return Fault(config) is { } fault ? throw json.Refused(fault) : config;
+            return Fault(config) is { } fault ? throw new CheckpointException(path, fault) : config;
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new CheckpointException(json.Path, e.Message.ReplaceLineEndings(" "), inner: e);
+            string names = e.Message.Contains("discriminator", StringComparison.Ordinal) ? $" There are {MoeCatalog.Names}." : "";
+            throw new CheckpointException(path, e.Message.ReplaceLineEndings(" ") + names, inner: e);
         }
     }
 

@@ -36,6 +36,9 @@ public static class MoeCatalog
         ],
     };
 
+    /// <summary>All names, for messages.</summary>
+    public static string Names => string.Join("; ", Kinds.Values.Select(static kinds => string.Join(", ", kinds.Select(static k => k.Name))));
+
     /// <summary>How records are written and read: every property by name, unknown and missing ones refused.</summary>
     public static JsonSerializerOptions Json { get; } = new()
     {
