@@ -95,7 +95,8 @@ public sealed class FromScratch : Family
     {
         if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
             return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
-        if (moe.Banks.Any(static b => !Dimensions(Width(b))) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
+        if (moe.Banks.Any(static b => !Dimensions(Width(b))) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension
+            || (moe.Then is { } then && !Dimensions(then.IntermediateSize)))
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }
@@ -104,6 +105,7 @@ public sealed class FromScratch : Family
     {
         FfnExpertsConfig b => b.IntermediateSize,
         MlpExpertsConfig b => b.IntermediateSize,
+        TwiceGatedExpertsConfig b => b.IntermediateSize,
         SharedExpertConfig b => b.IntermediateSize,
         _ => 1,
     };

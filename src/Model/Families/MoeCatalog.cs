@@ -26,7 +26,7 @@ public static class MoeCatalog
         [typeof(ExpertBankConfig)] =
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
-            ("constant", typeof(ConstantExpertsConfig)), ("mlp", typeof(MlpExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
+            ("constant", typeof(ConstantExpertsConfig)), ("mlp", typeof(MlpExpertsConfig)), ("twice_gated", typeof(TwiceGatedExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
         ],
         [typeof(RouterLoss)] =
         [

@@ -53,6 +53,7 @@ public sealed record CapacityConfig(float Factor, int Min = 0, DropPolicy Policy
 public sealed class Capacity
 {
     private readonly CapacityConfig _config;
+    private readonly double _factor, _evaluationFactor;
     private readonly float[] _share;
     private readonly double _sum;
     private readonly int[] _room;
@@ -62,7 +63,7 @@ public sealed class Capacity
     {
         if (!IsFactor(config.Factor) || !IsFactor(config.EvaluationFactor ?? config.Factor) || !(config.Tau > 0) || config.Min < 0)
             throw new ArgumentException($"a capacity's tau is above 0, as is its factor or, with a factor of 0, its minimum, unlike {config}");
-        _config = config;
+        (_config, _factor, _evaluationFactor) = (config, AsWritten(config.Factor), AsWritten(config.EvaluationFactor ?? config.Factor));
         _share = moe.Columns(b => b.IsShared ? float.PositiveInfinity : b.IsFfn ? config.Tau : 1);
         _sum = _share.Where(float.IsFinite).Sum(static s => (double)s);
         _room = new int[_share.Length];
@@ -81,7 +82,7 @@ public sealed class Capacity
             DropPolicy.Choice => Preference(g, scores, choices),
             _ => null,
         };
-        float factor = g.IsTraining ? _config.Factor : _config.EvaluationFactor ?? _config.Factor;
+        double factor = g.IsTraining ? _factor : _evaluationFactor;
         Tensor kept = g.New(selected.Shape);
         if (!_config.PerSequence || context.Sequences is not { } sequences)
             Keep(g.Backend, factor, selected, order, kept);
@@ -91,21 +92,21 @@ public sealed class Capacity
         return g.PublishConstant(kept);
     }
 
-    private void Keep(IBackend backend, float factor, Tensor selected, Tensor? order, Tensor kept)
+    private void Keep(IBackend backend, double factor, Tensor selected, Tensor? order, Tensor kept)
     {
         for (int e = 0; e < _room.Length; e++)
             _room[e] = Room(selected.Rows, _share[e], factor);
         backend.SelectTokens(selected, order, _room, kept);
     }
 
-    private int Room(int tokens, float share, float factor)
+    private int Room(int tokens, float share, double factor)
     {
         if (float.IsInfinity(share) && !_config.LimitsShared)
             return tokens;
         double eta = float.IsInfinity(share) ? 1 : share;
         double room = _config.Rounding == RoomRounding.Up
-            ? MathF.Ceiling((float)(tokens * eta / _sum) * factor)                                  // F32, as references round it
-            : Math.Ceiling(Math.Floor(AsWritten(factor) * tokens * eta / _sum) / 2) * 2;
+            ? MathF.Ceiling((float)(tokens * eta / _sum) * (float)factor)    // F32, as references round it
+            : Math.Ceiling(Math.Floor(factor * tokens * eta / _sum) / 2) * 2;
         return (int)Math.Min(Math.Max(room, _config.Min), tokens);
     }
 

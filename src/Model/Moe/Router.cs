@@ -74,6 +74,9 @@ public abstract record RouterConfig
     /// </summary>
     public virtual bool WeightsSumToOne => false;
 
+    /// <summary>Whether nobody gets the weight of a choice that was dropped, so that it counts as one all the same, of an expert that gives nothing.</summary>
+    public virtual bool DroppedKeepWeight => false;
+
     /// <summary>The fewest.</summary>
     public virtual int MinExperts(int numExperts) => MaxExperts(numExperts);
 }

@@ -25,6 +25,11 @@ public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = Bal
     /// <summary>Count what was dropped for expert 0, whoever was chosen: transformers' Switch, which reads its choices from what was kept.</summary>
     public bool DroppedCountForFirst { get; init; }
 
+    /// <summary>Whether padding counts like tokens (OpenMoE's code).</summary>
+    public bool PaddingCounts { get; init; }
+
+    public override bool CountsPadding => PaddingCounts;
+
     public override string Name => "load_balance";
 
     public override bool IsPerLayer => Scope != BalanceScope.Model;

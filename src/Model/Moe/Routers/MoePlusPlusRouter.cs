@@ -43,6 +43,7 @@ public sealed record MoePlusPlusRouterConfig(int TopK = 2, MoePlusPlusGating Gat
     }
 
     public override int MaxExperts(int numExperts) => TopK;
+    public override bool DroppedKeepWeight => true;
     public override bool WeightsSumToOne => Gating != MoePlusPlusGating.Raw;
 }
 

@@ -38,6 +38,7 @@ public sealed record SwitchRouterConfig(int TopK = 1) : RouterConfig
     }
 
     public override int MaxExperts(int numExperts) => TopK;
+    public override bool DroppedKeepWeight => true;
 }
 
 public sealed class SwitchRouter(SwitchRouterConfig config, MoeConfig moe, Gate gate) : Router
