@@ -16,19 +16,20 @@ public sealed class Block
     private readonly float _residualMultiplier;
     private readonly (Norm Norm, FeedForward Layer)? _then;
 
-    public Block(ModelConfig model, FeedForwardConfig feedForward, WeightScope w)
+    /// <param name="layer">Its index.</param>
+    public Block(ModelConfig model, int layer, WeightScope w)
     {
         _inputNorm = Norm.Of(model, w["input_layernorm"], model.HiddenSize);
-        _attention = new Attention(model, w["self_attn"]);
+        _attention = new Attention(model, layer, w["self_attn"]);
         _postAttentionNorm = Norm.Of(model, w["post_attention_layernorm"], model.HiddenSize);
         _residualMultiplier = model.ResidualMultiplier;
-        FeedForward = feedForward switch
+        FeedForward = model.Layers[layer] switch
         {
             MoeConfig moe => new MoeLayer(model, moe, w["mlp"]),
             DenseConfig dense => FeedForward.Dense(model, dense, w["mlp"]),
-            _ => throw new ArgumentException($"unknown feed-forward layer {feedForward.GetType().Name}"),
+            FeedForwardConfig other => throw new ArgumentException($"unknown feed-forward layer {other.GetType().Name}"),
         };
-        if (feedForward is MoeConfig { Then: { } then })
+        if (model.Layers[layer] is MoeConfig { Then: { } then })
             _then = (Norm.Of(model, w["pre_extra_mlp_layernorm"], model.HiddenSize), FeedForward.Dense(model, then, w["extra_mlp"]));
     }
 

@@ -23,7 +23,7 @@ public sealed class Transformer : IDisposable
         _backend = weights.Backend;
         WeightScope w = weights.Root["model"];
         _embedding = w["embed_tokens"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
-        _blocks = [.. config.Layers.Select((layer, i) => new Block(config, layer, w["layers"][i]))];
+        _blocks = [.. config.Layers.Select((_, i) => new Block(config, i, w["layers"][i]))];
         _norm = Norm.Of(config, w["norm"], config.HiddenSize);
         _head = config.TieWordEmbeddings
             ? _embedding

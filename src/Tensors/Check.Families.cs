@@ -65,16 +65,19 @@ internal static unsafe partial class Check
         Vector(frequencies, layout.HeadDim / 2);
     }
 
-    /// <summary>q, k and v have the layout's heads, and every sequence lies inside them and the mask.</summary>
-    public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    /// <summary>q, k and v have the layout's heads, each has a sink if any has, and every sequence lies inside them and the mask.</summary>
+    public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse)
     {
-        That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.Heads % layout.KvHeads == 0,
+        That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.ValueDim > 0 && layout.Heads % layout.KvHeads == 0,
             "key heads divide query heads, and heads have a size");
         Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
         Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
-        Same(v, k);
-        Same(y, q);
+        Matrix(v, k.Rows, checked(layout.KvHeads * layout.ValueDim));
+        Matrix(y, q.Rows, checked(layout.Heads * layout.ValueDim));
         Matrix(lse, q.Rows, layout.Heads);
+        if (sinks is not null)
+            Vector(sinks, layout.Heads);
         Ints(sequences, 4L * sequences.Rows);
         if (visible is not null)
             Ints(visible, (long)q.Rows * visible.Cols);
@@ -85,5 +88,18 @@ internal static unsafe partial class Check
             That(s[2] >= 0 && s[3] >= 0 && s[2] <= k.Rows - s[3], "a sequence's keys lie outside k");
             That(visible is null || visible.Cols >= s[3], "visible has fewer columns than a sequence has keys");
         }
+    }
+
+    /// <summary>Gradients have the shape of what they belong to, and sinks that get one are there.</summary>
+    public static void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor? sinks, Tensor y, Tensor dy,
+        Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
+    {
+        Same(dy, y);
+        Same(dq, q);
+        Same(dk, k);
+        Same(dv, v);
+        That(dsinks is null || sinks is not null, "there is no gradient of sinks without sinks");
+        if (dsinks is not null)
+            Vector(dsinks, sinks!.Count);
     }
 }

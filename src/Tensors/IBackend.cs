@@ -9,7 +9,7 @@ namespace MoeFromScratch.Tensors;
 /// matrix [Rows, Cols]. Outputs never overlap inputs.
 /// </para>
 /// <para>
-/// Letters: T tokens, D hidden, N outputs, H heads, K head dim, E experts, S slots, V vocabulary.
+/// Letters: T tokens, D hidden, N outputs, H heads, K head dim, Kv value dim, E experts, S slots, V vocabulary.
 /// Results depend on shapes and values only, never on the number of threads. Ties: higher score, then lower index.
 /// </para>
 /// </summary>
@@ -136,18 +136,23 @@ public interface IBackend : IDisposable
 
     /// <summary>
     /// Scaled dot-product attention over packed sequences; no [T, T] matrix is ever stored.
-    /// q [T, H·K]; k, v [Tk, Hkv·K]; head h reads key head h / (H / Hkv). <paramref name="sequences"/> [B, 4] I32 holds
-    /// (query start, query count, key start, key count) per sequence; its last query stands at its last key, and with
+    /// q [T, H·K]; k [Tk, Hkv·K]; v [Tk, Hkv·Kv]; head h reads key head h / (H / Hkv). <paramref name="sequences"/> [B, 4]
+    /// I32 holds (query start, query count, key start, key count) per sequence; its last query stands at its last key, and with
     /// <see cref="AttentionLayout.Causal"/> sees no key after itself. <paramref name="visible"/> [T, M] I32, M at least the
     /// largest key count, is 1 where query t may see the j-th key of its sequence; null hides nothing.
-    /// → y [T, H·K], lse [T, H] (log of the softmax's denominator, for the way back). A query that sees nothing, or is in
-    /// no sequence, gives 0 and lse −∞.
+    /// <paramref name="sinks"/> [H] adds e^sinks[h] to the denominators of head h's softmax and nothing to their numerators:
+    /// a key that every query sees and that has no value (Xiao et al., 2023, arXiv 2309.17453; learned in gpt-oss); null adds nothing.
+    /// → y [T, H·Kv], lse [T, H] (log of the softmax's denominator, for the way back). A query that sees nothing, or is in
+    /// no sequence, gives 0 and lse sinks[h], −∞ without sinks.
     /// </summary>
-    void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse);
+    void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse);
 
-    /// <summary>dq, dk, dv += the gradients of <see cref="Attention"/>, probabilities recomputed from lse.</summary>
-    void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
-        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv);
+    /// <summary>
+    /// dq, dk, dv += the gradients of <see cref="Attention"/>, probabilities recomputed from lse;
+    /// dsinks[h] −= Σ_t e^(sinks[h] − lse[t,h]) · Σ_d dy[t,h,d] · y[t,h,d], which takes sinks.
+    /// </summary>
+    void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks);
 
     // ── moving rows ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +259,13 @@ public readonly record struct RopeLayout(int HeadDim, bool Interleaved = false);
 /// <param name="Scale">Factor on the scores, usually 1/√K.</param>
 /// <param name="Causal">Whether a query sees no key after itself.</param>
 /// <param name="Window">With a value above 0, a query sees only the last Window keys up to itself.</param>
-public readonly record struct AttentionLayout(int Heads, int KvHeads, int HeadDim, float Scale, bool Causal = true, int Window = 0);
+/// <param name="ValueDim">Kv, the width of a head's values and outputs; 0 stands for K.</param>
+public readonly record struct AttentionLayout(
+    int Heads, int KvHeads, int HeadDim, float Scale, bool Causal = true, int Window = 0, int ValueDim = 0)
+{
+    /// <summary>Kv</summary>
+    public int ValueDim { get; } = ValueDim == 0 ? HeadDim : ValueDim;
+}
 
 /// <summary>
 /// Experts in order of falling probability join until the running sum reaches the threshold; the expert that makes it

@@ -22,19 +22,27 @@ public static partial class GradientRows
         Attention("window over ragged sequences", tokens: 4, keys: 9, new AttentionLayout(2, 1, 2, 0.7f, Window: 2), [0, 2, 0, 5, 2, 2, 5, 4]),
         Attention("hidden keys, one query sees none", tokens: 4, keys: 4, new AttentionLayout(2, 1, 2, 0.7f), [0, 2, 0, 2, 2, 2, 2, 2],
             visible: [0, 1, 1, 1, 1, 0, 0, 1]),
+        Attention("values narrower than keys", tokens: 3, keys: 3, new AttentionLayout(4, 2, 4, 0.5f, ValueDim: 2), [0, 3, 0, 3]),
+        Attention("values wider than keys", tokens: 3, keys: 5, new AttentionLayout(2, 2, 2, 0.7f, ValueDim: 3), [0, 3, 0, 5]),
+        Attention("sinks", tokens: 4, keys: 4, new AttentionLayout(4, 2, 2, 0.7f), [0, 4, 0, 4], sinks: true),
+        Attention("sinks and window over ragged sequences", tokens: 4, keys: 9, new AttentionLayout(2, 1, 2, 0.7f, Window: 2), [0, 2, 0, 5, 2, 2, 5, 4], sinks: true),
+        Attention("sinks and hidden keys, one query sees none", tokens: 4, keys: 4, new AttentionLayout(2, 1, 2, 0.7f, ValueDim: 3), [0, 2, 0, 2, 2, 2, 2, 2],
+            visible: [0, 1, 1, 1, 1, 0, 0, 1], sinks: true),
     ];
 
     private static Tensor Rope(Tape g, Tensor x, RopeLayout layout) => g.Rope(
         x, Ints(g, 0, 1, 5, 2), g.Constant<float>([3], DType.F32, [1, 0.3f, 0.05f]), layout);
 
-    private static GradientRow Attention(string what, int tokens, int keys, AttentionLayout layout, int[] sequences, int[]? visible = null)
+    private static GradientRow Attention(string what, int tokens, int keys, AttentionLayout layout, int[] sequences, int[]? visible = null,
+        bool sinks = false)
     {
-        int queryCols = layout.Heads * layout.HeadDim, keyCols = layout.KvHeads * layout.HeadDim;
-        return new GradientRow(typeof(AttentionOp), what, [Normal(tokens, queryCols), Normal(keys, keyCols), Normal(keys, keyCols)], (g, x) =>
+        int queryCols = layout.Heads * layout.HeadDim, keyCols = layout.KvHeads * layout.HeadDim, valueCols = layout.KvHeads * layout.ValueDim;
+        Leaf[] inputs = [Normal(tokens, queryCols), Normal(keys, keyCols), Normal(keys, valueCols)];
+        return new GradientRow(typeof(AttentionOp), what, sinks ? [.. inputs, Normal(layout.Heads)] : inputs, (g, x) =>
         {
             Tensor table = g.Constant<int>([sequences.Length / 4, 4], DType.I32, sequences);
             Tensor? mask = visible is null ? null : g.Constant<int>([tokens, visible.Length / tokens], DType.I32, visible);
-            return g.Attention(x[0], x[1], x[2], table, mask, layout);
+            return g.Attention(x[0], x[1], x[2], table, mask, layout, sinks ? x[3] : null);
         });
     }
 }

@@ -8,17 +8,18 @@ public abstract partial class BackendContract
     /// <summary>One attention: heads, reach, and (query start, query count, key start, key count) of each sequence.</summary>
     /// <param name="Visible">Share of the pairs that a random mask lets see each other; 1 for no mask.</param>
     public sealed record AttentionCase(string Name, int H, int Hkv, int K, int[] Sequences,
-        bool Causal = true, int Window = 0, float Visible = 1, int UnusedRows = 0)
+        bool Causal = true, int Window = 0, float Visible = 1, int UnusedRows = 0, int Kv = 0, bool Sinks = false)
     {
         public int B => Sequences.Length / 4;
         public int T => Enumerable.Range(0, B).Select(b => Sequences[4 * b] + Sequences[4 * b + 1]).DefaultIfEmpty().Max() + UnusedRows;
         public int Tk => Enumerable.Range(0, B).Select(b => Sequences[4 * b + 2] + Sequences[4 * b + 3]).DefaultIfEmpty().Max() + UnusedRows;
         public int LongestKeys => Enumerable.Range(0, B).Select(b => Sequences[4 * b + 3]).DefaultIfEmpty().Max();
-        public AttentionLayout Layout => new(H, Hkv, K, 1 / MathF.Sqrt(K), Causal, Window);
+        public AttentionLayout Layout => new(H, Hkv, K, 1 / MathF.Sqrt(K), Causal, Window, Kv);
         public override string ToString() => Name;
     }
 
     private static readonly int[] Ragged = [0, 3, 0, 3, 3, 1, 3, 1, 4, 7, 4, 7, 11, 13, 11, 13];
+    private static readonly int[] Long = [0, 130, 0, 130, 130, 65, 130, 65];
     private static readonly int[] Cached = [0, 1, 0, 9, 1, 3, 20, 17, 4, 1, 40, 70];
 
     private static readonly AttentionCase[] AttentionCases =
@@ -50,7 +51,21 @@ public abstract partial class BackendContract
         new("an empty sequence", 2, 1, 8, [0, 0, 0, 0, 0, 4, 0, 4]),
         new("a sequence without keys", 2, 1, 8, [0, 3, 0, 0, 3, 4, 0, 4]),
         new("queries of no sequence", 2, 1, 8, [1, 4, 2, 4], UnusedRows: 2),
-        new("longer than a block", 2, 1, 32, [0, 130, 0, 130, 130, 65, 130, 65]),
+        new("longer than a block", 2, 1, 32, Long),
+        new("values narrower than keys", 4, 2, 24, Ragged, Kv: 16),
+        new("values wider than keys", 4, 2, 7, Ragged, Kv: 33),
+        new("values of width 1", 2, 1, 13, Ragged, Kv: 1),
+        new("narrower values, longer than a block", 2, 1, 48, Long, Kv: 20),
+        new("wider values, longer than a block", 2, 2, 20, Long, Kv: 65),
+        new("narrower values from a cache", 4, 2, 16, Cached, UnusedRows: 5, Kv: 9),
+        new("sinks", 4, 2, 12, Ragged, Sinks: true),
+        new("sinks without causality", 4, 2, 12, Ragged, Causal: false, Sinks: true),
+        new("sinks and window", 4, 2, 12, Ragged, Window: 4, Sinks: true),
+        new("sinks and window, longer than a block", 4, 1, 16, Long, Window: 70, Sinks: true),
+        new("sinks and window on cached keys", 8, 1, 8, Cached, Window: 7, Sinks: true),
+        new("sinks and a mask that hides most, some queries see nothing", 4, 2, 9, Ragged, Visible: 0.1f, Sinks: true),
+        new("sinks and queries of no sequence", 2, 1, 8, [1, 4, 2, 4], UnusedRows: 2, Sinks: true),
+        new("sinks and narrower values", 6, 2, 12, Ragged, Kv: 8, Sinks: true),
     ];
 
     public static TheoryData<string> AttentionNames => [.. AttentionCases.Select(c => c.Name)];
@@ -66,37 +81,60 @@ public abstract partial class BackendContract
     public void AttentionGrad_agrees_for_every_choice_of_gradients(string name)
     {
         AttentionCase c = AttentionCases.Single(c => c.Name == name);
-        foreach ((bool wantsQ, bool wantsK, bool wantsV) in new[] { (true, true, true), (true, false, false), (false, true, false), (false, false, true) })
+        foreach (string? only in new[] { null, "dq", "dk", "dv", "dsinks" })
             Agree(AttentionSums, t =>
             {
-                (Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor y, Tensor lse) = Attend(t, c);
-                t.Backend.AttentionGrad(q, k, v, sequences, visible, c.Layout, y, lse, t.Normal(q.Shape),
-                    wantsQ ? t.Accumulator("dq", q.Shape) : null,
-                    wantsK ? t.Accumulator("dk", k.Shape) : null,
-                    wantsV ? t.Accumulator("dv", v.Shape) : null);
+                (Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, Tensor y, Tensor lse) = Attend(t, c);
+                t.Backend.AttentionGrad(q, k, v, sequences, visible, sinks, c.Layout, y, lse, t.Normal(y.Shape),
+                    Wanted("dq", q), Wanted("dk", k), Wanted("dv", v), Wanted("dsinks", sinks));
+
+                Tensor? Wanted(string name, Tensor? of) => of is not null && (only ?? name) == name ? t.Accumulator(name, of.Shape) : null;
             });
     }
 
     [Fact]
     public void Attention_of_no_query_writes_nothing() => Agree(Exact, t =>
-        t.Backend.Attention(t.Normal([0, 16]), t.Normal([3, 8]), t.Normal([3, 8]), t.Input([1, 4], [0, 0, 0, 3]), null,
+        t.Backend.Attention(t.Normal([0, 16]), t.Normal([3, 8]), t.Normal([3, 8]), t.Input([1, 4], [0, 0, 0, 3]), null, null,
             new AttentionLayout(2, 1, 8, 1), t.Output("y", [0, 16]), t.Output("lse", [0, 2])));
 
-    [Fact]
-    public void Attention_to_nothing_is_zero_and_leaves_no_gradient()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Attention_to_nothing_is_zero_and_leaves_no_gradient(bool withSinks)
     {
+        float[] sinks = [0.5f, -2];
         AttentionLayout layout = new(Heads: 2, KvHeads: 1, HeadDim: 4, Scale: 0.5f);
         IReadOnlyList<Outcome> outcomes = Trial.Run(Subject, 1, t =>
         {
             Tensor q = t.Normal([2, 8]), k = t.Normal([2, 4]), v = t.Normal([2, 4]);
             Tensor sequences = t.Input([1, 4], [0, 2, 0, 2]), visible = t.Input([2, 2], [0, 0, 0, 0]);
             Tensor y = t.Output("y", [2, 8]), lse = t.Output("lse", [2, 2]);
-            t.Backend.Attention(q, k, v, sequences, visible, layout, y, lse);
-            t.Backend.AttentionGrad(q, k, v, sequences, visible, layout, y, lse, t.Normal([2, 8]),
-                t.Accumulator("dq", [2, 8], new float[16]), t.Accumulator("dk", [2, 4], new float[8]), t.Accumulator("dv", [2, 4], new float[8]));
+            Tensor? sink = withSinks ? t.Input([2], sinks) : null;
+            t.Backend.Attention(q, k, v, sequences, visible, sink, layout, y, lse);
+            t.Backend.AttentionGrad(q, k, v, sequences, visible, sink, layout, y, lse, t.Normal([2, 8]),
+                t.Accumulator("dq", [2, 8], new float[16]), t.Accumulator("dk", [2, 4], new float[8]), t.Accumulator("dv", [2, 4], new float[8]),
+                withSinks ? t.Accumulator("dsinks", [2], new float[2]) : null);
         });
         foreach (Outcome o in outcomes)
-            Assert.All(o.Floats, x => Assert.Equal(o.Name == "lse" ? float.NegativeInfinity : 0, x));
+            Assert.All(o.Floats.Index(), x => Assert.Equal(o.Name != "lse" ? 0 : withSinks ? sinks[x.Index % 2] : float.NegativeInfinity, x.Item));
+    }
+
+    /// <summary>A sink is a key that all see, with the sink for a score and a value of zeros.</summary>
+    [Fact]
+    public void Attention_with_sinks_is_attention_with_a_key_without_a_value()
+    {
+        AttentionLayout layout = new(Heads: 1, KvHeads: 1, HeadDim: 2, Scale: 1);
+        float[] q = [0.3f, -1, 1, 0.8f], k = [1, 0.5f, -0.2f, 1], v = [1, 2, -3, 4];
+        float[][] ys = [.. new[] { true, false }.Select(sink => Trial.Run(Subject, 1, t =>
+        {
+            Tensor y = t.Output("y", [2, 2]), lse = t.Zeroed("", [2, 1], DType.F32);
+            if (sink)
+                t.Backend.Attention(t.Input([2, 2], q), t.Input([2, 2], k), t.Input([2, 2], v), t.Input([1, 4], [0, 2, 0, 2]), null, t.Input([1], [0f]), layout, y, lse);
+            else
+                t.Backend.Attention(t.Input([2, 2], q), t.Input([3, 2], [0, 0, .. k]), t.Input([3, 2], [0, 0, .. v]), t.Input([1, 4], [0, 2, 0, 3]), null, null, layout, y, lse);
+        }).Single(o => o.Name == "y").Floats.ToArray())];
+        for (int i = 0; i < 4; i++)
+            Assert.Equal(ys[0][i], ys[1][i], 1e-6f);
     }
 
     /// <summary>T, heads, head dim.</summary>
@@ -127,15 +165,17 @@ public abstract partial class BackendContract
     private static Tensor Frequencies(Trial t, int K) =>
         t.Input([K / 2], [.. Enumerable.Range(0, K / 2).Select(i => i > 0 && i == K / 2 - 1 ? 0 : MathF.Pow(10000, -2f * i / K))]);
 
-    private static (Tensor Q, Tensor K, Tensor V, Tensor Sequences, Tensor? Visible, Tensor Y, Tensor Lse) Attend(Trial t, AttentionCase c)
+    private static (Tensor Q, Tensor K, Tensor V, Tensor Sequences, Tensor? Visible, Tensor? Sinks, Tensor Y, Tensor Lse) Attend(Trial t, AttentionCase c)
     {
-        Tensor q = t.Normal([c.T, c.H * c.K]), k = t.Normal([c.Tk, c.Hkv * c.K]), v = t.Normal([c.Tk, c.Hkv * c.K]);
+        int kv = c.Layout.ValueDim;
+        Tensor q = t.Normal([c.T, c.H * c.K]), k = t.Normal([c.Tk, c.Hkv * c.K]), v = t.Normal([c.Tk, c.Hkv * kv]);
         Tensor sequences = t.Input([c.B, 4], c.Sequences);
         int columns = c.LongestKeys + 2;   // wider than needed
         Tensor? visible = c.Visible == 1 ? null : t.Input([c.T, columns],
             [.. Enumerable.Range(0, c.T * columns).Select(i => t.Noise(61).Uniform(i) < c.Visible ? 1 : 0)]);
-        Tensor y = t.Output("y", q.Shape), lse = t.Output("lse", [c.T, c.H]);
-        t.Backend.Attention(q, k, v, sequences, visible, c.Layout, y, lse);
-        return (q, k, v, sequences, visible, y, lse);
+        Tensor? sinks = c.Sinks ? t.Normal([c.H]) : null;
+        Tensor y = t.Output("y", [c.T, c.H * kv]), lse = t.Output("lse", [c.T, c.H]);
+        t.Backend.Attention(q, k, v, sequences, visible, sinks, c.Layout, y, lse);
+        return (q, k, v, sequences, visible, sinks, y, lse);
     }
 }

@@ -51,7 +51,12 @@ public abstract partial class BackendContract
         ["Attention with a start that overflows"] = t => WrongAttention(t, sequence: [int.MaxValue, 2, 0, 5]),
         ["Attention with a narrow mask"] = t => WrongAttention(t, maskColumns: 4),
         ["Attention with a short lse"] = t => WrongAttention(t, lseRows: 4),
+        ["Attention with values as wide as keys where they are not"] = t => WrongAttention(t, valueDim: 3),
+        ["Attention with a negative width of values"] = t => WrongAttention(t, valueDim: -4),
+        ["Attention with a sink for one head of two"] = t => WrongAttention(t, sinks: 1),
         ["AttentionGrad into too few keys"] = t => WrongAttention(t, dkRows: 4),
+        ["AttentionGrad of sinks that are not there"] = t => WrongAttention(t, dsinks: 2),
+        ["AttentionGrad into too many sinks"] = t => WrongAttention(t, sinks: 2, dsinks: 3),
         ["AddColumns beyond a head"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3, 1), new(2, 3), 3, t.Normal([2, 6])),
         ["AddColumns to another number of heads"] = t => t.Backend.AddColumns(t.Normal([2, 6]), new(2, 3), new(3, 3), 1, t.Normal([2, 9])),
         ["AddColumns of heads that do not fill a row"] = t => t.Backend.AddColumns(t.Normal([2, 7]), new(2, 3), new(2, 3), 1, t.Normal([2, 6])),
@@ -109,13 +114,15 @@ public abstract partial class BackendContract
     public void Refuses(string call) => Trial.Run(Subject, 1, t => Assert.Throws<ArgumentException>(() => WrongCalls[call](t)));
 
     /// <summary>Five queries and five keys, right but for what is given.</summary>
-    private static void WrongAttention(Trial t, int H = 2, int Hkv = 1, int[]? sequence = null, int maskColumns = 5, int lseRows = 5, int dkRows = 5)
+    private static void WrongAttention(Trial t, int H = 2, int Hkv = 1, int[]? sequence = null, int maskColumns = 5, int lseRows = 5, int dkRows = 5,
+        int valueDim = 0, int sinks = 0, int dsinks = 0)
     {
-        AttentionLayout layout = new(H, Hkv, HeadDim: 4, Scale: 1);
+        AttentionLayout layout = new(H, Hkv, HeadDim: 4, Scale: 1, ValueDim: valueDim);
         Tensor q = t.Normal([5, 4 * H]), k = t.Normal([5, 4 * Hkv]), v = t.Normal([5, 4 * Hkv]), y = t.Normal([5, 4 * H]);
         Tensor lse = t.Normal([lseRows, H]), sequences = t.Input([1, 4], sequence ?? [0, 5, 0, 5]), visible = t.Input([5, maskColumns], new int[5 * maskColumns]);
-        if (dkRows != 5)
-            t.Backend.AttentionGrad(q, k, v, sequences, visible, layout, y, lse, t.Normal([5, 4 * H]), null, t.Normal([dkRows, 4 * Hkv]), null);
-        t.Backend.Attention(q, k, v, sequences, visible, layout, y, lse);
+        Tensor? sink = sinks == 0 ? null : t.Normal([sinks]), dsink = dsinks == 0 ? null : t.Normal([dsinks]);
+        if (dkRows != 5 || dsink is not null)
+            t.Backend.AttentionGrad(q, k, v, sequences, visible, sink, layout, y, lse, t.Normal([5, 4 * H]), null, t.Normal([dkRows, 4 * Hkv]), null, dsink);
+        t.Backend.Attention(q, k, v, sequences, visible, sink, layout, y, lse);
     }
 }

@@ -14,8 +14,8 @@ public abstract partial class GoldenNumerics
 
         Tensor q = f.GetPacked("q"), k = f.GetPacked("k"), v = f.GetPacked("v"), dy = f.GetPacked("probe.y");
         Tensor y = f.New(q.Shape), lse = f.New([B * S, H]), dq = f.Zeros(q.Shape), dk = f.Zeros(k.Shape), dv = f.Zeros(v.Shape);
-        f.Backend.Attention(q, k, v, sequences, visible, layout, y, lse);
-        f.Backend.AttentionGrad(q, k, v, sequences, visible, layout, y, lse, dy, dq, dk, dv);
+        f.Backend.Attention(q, k, v, sequences, visible, null, layout, y, lse);
+        f.Backend.AttentionGrad(q, k, v, sequences, visible, null, layout, y, lse, dy, dq, dk, dv, null);
         f.AssertPackedClose("y", y);
         f.AssertPackedClose("grad.q", dq);
         f.AssertPackedClose("grad.k", dk);

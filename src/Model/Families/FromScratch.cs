@@ -75,6 +75,8 @@ public sealed class FromScratch : Family
             return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
+        if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
+            return "full_attention_layers are some of the layers, rising";
         if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
             return "a router loss has a finite coefficient";
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
@@ -106,6 +108,7 @@ public sealed class FromScratch : Family
         FfnExpertsConfig b => b.IntermediateSize,
         MlpExpertsConfig b => b.IntermediateSize,
         TwiceGatedExpertsConfig b => b.IntermediateSize,
+        ClampedExpertsConfig b => b.IntermediateSize,
         SharedExpertConfig b => b.IntermediateSize,
         _ => 1,
     };

@@ -26,7 +26,8 @@ public static class MoeCatalog
         [typeof(ExpertBankConfig)] =
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
-            ("constant", typeof(ConstantExpertsConfig)), ("mlp", typeof(MlpExpertsConfig)), ("twice_gated", typeof(TwiceGatedExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
+            ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)), ("mlp", typeof(MlpExpertsConfig)),
+            ("clamped", typeof(ClampedExpertsConfig)), ("twice_gated", typeof(TwiceGatedExpertsConfig)),
         ],
         [typeof(RouterLoss)] =
         [
@@ -51,6 +52,11 @@ public static class MoeCatalog
         AllowOutOfOrderMetadataProperties = true,
         TypeInfoResolver = new DefaultJsonTypeInfoResolver { Modifiers = { AddKinds } },
     };
+
+    /// <summary>A loss with all its settings, on one line; by its type's name where the catalog has none.</summary>
+    public static string Describe(RouterLoss loss) => Array.Exists(Kinds[typeof(RouterLoss)], k => k.Record == loss.GetType())
+        ? JsonSerializer.Serialize(loss, Json)
+        : FormattableString.Invariant($"{loss.GetType().Name} {loss.Coefficient}");
 
     private static void AddKinds(JsonTypeInfo info)
     {

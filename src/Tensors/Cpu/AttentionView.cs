@@ -9,17 +9,23 @@ internal readonly struct Sequence
 /// <summary>The tensors of an attention as addresses, and who sees what.</summary>
 internal unsafe struct AttentionView
 {
-    public float* Q, K, V, Y, Lse;
+    public float* Q, K, V, Y, Lse, Sinks;
     public Sequence* Sequences;
     public int* Visible;
     public int VisibleCols;
     public AttentionLayout Layout;
 
-    /// <summary>Distance between rows of q, y and their gradients.</summary>
+    /// <summary>Distance between rows of q and its gradient.</summary>
     public readonly long QRow => (long)Layout.Heads * Layout.HeadDim;
 
-    /// <summary>Distance between rows of k, v and their gradients.</summary>
+    /// <summary>Distance between rows of k and its gradient.</summary>
     public readonly long KRow => (long)Layout.KvHeads * Layout.HeadDim;
+
+    /// <summary>Distance between rows of v and its gradient.</summary>
+    public readonly long VRow => (long)Layout.KvHeads * Layout.ValueDim;
+
+    /// <summary>Distance between rows of y and its gradient.</summary>
+    public readonly long YRow => (long)Layout.Heads * Layout.ValueDim;
 
     /// <summary>Query heads that share a key head.</summary>
     public readonly int Group => Layout.Heads / Layout.KvHeads;

@@ -16,12 +16,14 @@ internal sealed unsafe partial class CpuBackend<V>
         Turn(dy, positions, frequencies, layout, dx, back: true);
     }
 
-    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse)
     {
-        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
-        AttentionView view = View(q, k, v, sequences, visible, layout, y, lse);
+        Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
+        AttentionView view = View(q, k, v, sequences, visible, sinks, layout, y, lse);
         Fill(y, 0);
-        Fill(lse, float.NegativeInfinity);
+        Fill(lse, sinks is null ? float.NegativeInfinity : 0);
+        if (sinks is not null)
+            Outer(null, sinks, lse);
         int blocks = 0;
         long work = 0;
         for (int s = 0; s < sequences.Rows; s++)
@@ -34,18 +36,17 @@ internal sealed unsafe partial class CpuBackend<V>
         _pool.Run(sequences.Rows * layout.KvHeads * blocks, job, alone: work < 2 * Piece);
     }
 
-    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
-        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv)
+    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
     {
-        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
-        Check.Same(dy, q);
-        Check.Same(dq, q);
-        Check.Same(dk, k);
-        Check.Same(dv, v);
-        AttentionView view = View(q, k, v, sequences, visible, layout, y, lse);
+        Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
+        Check.AttentionGrad(q, k, v, sinks, y, dy, dq, dk, dv, dsinks);
+        AttentionView view = View(q, k, v, sequences, visible, sinks, layout, y, lse);
         FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
         _pool.Run(sequences.Rows * layout.KvHeads, job, alone: KeysOverlap(view.Sequences, sequences.Rows));
+        if (dsinks is not null)
+            Rows(0, layout.Heads, (long)y.Rows * layout.ValueDim, new SinksGradRow { View = view, Dy = dy.Pointer<float>(), Dsinks = dsinks.Pointer<float>(), Count = y.Rows });
     }
 
     /// <summary>Whether two sequences read the same keys, whose gradients then must be summed one sequence after the other.</summary>
@@ -58,7 +59,8 @@ internal sealed unsafe partial class CpuBackend<V>
         return false;
     }
 
-    private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse) =>
+    private static AttentionView View(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse) =>
         new()
         {
             Q = q.Pointer<float>(),
@@ -66,6 +68,7 @@ internal sealed unsafe partial class CpuBackend<V>
             V = v.Pointer<float>(),
             Y = y.Pointer<float>(),
             Lse = lse.Pointer<float>(),
+            Sinks = Floats(sinks),
             Sequences = (Sequence*)sequences.Pointer<int>(),
             Visible = visible is null ? null : visible.Pointer<int>(),
             VisibleCols = visible?.Cols ?? 0,
@@ -86,6 +89,26 @@ internal sealed unsafe partial class CpuBackend<V>
             Layout = layout,
             Back = back,
         });
+    }
+
+    /// <summary>dsinks[h] −= Σ_t e^(sinks[h] − lse[t,h]) · Σ_d dy[t,h,d] · y[t,h,d]: one head, whose sum has one order.</summary>
+    private struct SinksGradRow : IRow
+    {
+        public AttentionView View;
+        public float* Dy, Dsinks;
+        public int Count;
+
+        public readonly void Row(long head, int worker)
+        {
+            double sum = 0;
+            for (long t = 0; t < Count; t++)
+            {
+                long at = t * View.YRow + head * View.Layout.ValueDim;
+                float share = MathF.Exp(View.Sinks[head] - View.Lse[t * View.Layout.Heads + head]);
+                sum += share * RowMath<V>.Dot(Dy + at, View.Y + at, View.Layout.ValueDim);
+            }
+            Dsinks[head] -= (float)sum;
+        }
     }
 
     private struct RopeRow : IRow

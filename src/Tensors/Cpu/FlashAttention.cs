@@ -2,8 +2,9 @@ namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
 /// Attention forward (Dao et al., 2022): a block of queries walks over blocks of keys with a running maximum and sum per row.
-/// y, zero before, holds the unnormalised output meanwhile; lse, −∞ before, stays so for a query that sees nothing. A piece is
-/// (sequence, key head, block of queries) with all query heads that share the key head: they read and pack a block of keys once.
+/// y, zero before, holds the unnormalised output meanwhile; a sink is where maximum and sum begin. lse, −∞ or the sinks before,
+/// stays so for a query that sees nothing. A piece is (sequence, key head, block of queries) with all query heads that share the
+/// key head: they read and pack a block of keys once.
 /// </summary>
 internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
 {
@@ -23,7 +24,7 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
 
     /// <summary>Floats: packed queries, one block of keys and of values, scores and packed probabilities, maxima and sums.</summary>
     public readonly long ScratchPerWorker =>
-        (long)QueryBlock * (View.Group * (View.Layout.HeadDim + 2) + 2 * KeyBlock) + KeyBlock * (2L * View.Layout.HeadDim + NR);
+        (long)QueryBlock * (View.Group * (View.Layout.HeadDim + 2) + 2 * KeyBlock) + KeyBlock * ((long)View.Layout.HeadDim + View.Layout.ValueDim + NR);
 
     public readonly void Run(int index, int worker)
     {
@@ -34,8 +35,9 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
             return;
 
         float* max = Scratch + worker * ScratchPerWorker, sum = max + QueryBlock * View.Group, rest = sum + QueryBlock * View.Group;
-        new Span<float>(max, QueryBlock * View.Group).Fill(float.NegativeInfinity);
-        new Span<float>(sum, QueryBlock * View.Group).Clear();
+        for (int g = 0; g < View.Group; g++)
+            new Span<float>(max + g * QueryBlock, QueryBlock).Fill(View.Sinks == null ? float.NegativeInfinity : View.Sinks[kvHead * View.Group + g]);
+        new Span<float>(sum, QueryBlock * View.Group).Fill(View.Sinks == null ? 0 : 1);
         if (s.Queries <= FewQueries)
             ByRows(s, kvHead, first, end, max, sum, rest);
         else
@@ -43,9 +45,13 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
         Finish(s, kvHead, first, end, max, sum);
     }
 
-    private readonly float* Row(float* x, in Sequence s, int i, int head) => x + (s.Query + i) * View.QRow + (long)head * View.Layout.HeadDim;
+    private readonly float* Query(in Sequence s, int i, int head) => View.Q + (s.Query + i) * View.QRow + (long)head * View.Layout.HeadDim;
 
-    private readonly float* KeyRow(float* x, in Sequence s, int j, int head) => x + (s.Key + j) * View.KRow + (long)head * View.Layout.HeadDim;
+    private readonly float* Output(in Sequence s, int i, int head) => View.Y + (s.Query + i) * View.YRow + (long)head * View.Layout.ValueDim;
+
+    private readonly float* Key(in Sequence s, int j, int head) => View.K + (s.Key + j) * View.KRow + (long)head * View.Layout.HeadDim;
+
+    private readonly float* Value(in Sequence s, int j, int head) => View.V + (s.Key + j) * View.VRow + (long)head * View.Layout.ValueDim;
 
     private readonly void Finish(in Sequence s, int kvHead, int first, int end, float* max, float* sum)
     {
@@ -55,7 +61,7 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
                 int head = kvHead * View.Group + g, state = g * QueryBlock + i - first;
                 if (sum[state] == 0)
                     continue;
-                RowMath<V>.Scale(1 / sum[state], Row(View.Y, s, i, head), View.Layout.HeadDim);
+                RowMath<V>.Scale(1 / sum[state], Output(s, i, head), View.Layout.ValueDim);
                 View.Lse[(long)(s.Query + i) * View.Layout.Heads + head] = max[state] + MathF.Log(sum[state]);
             }
     }
@@ -63,18 +69,18 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
     /// <summary>Many queries: scores and outputs are small matmuls of packed blocks.</summary>
     private readonly void ByBlocks(in Sequence s, int kvHead, int first, int end, float* max, float* sum, float* scratch)
     {
-        int d = View.Layout.HeadDim, rows = end - first;
+        int d = View.Layout.HeadDim, dv = View.Layout.ValueDim, rows = end - first;
         float* queries = scratch, keys = queries + (long)QueryBlock * View.Group * d, values = keys + KeyBlock * d;
-        float* scores = values + KeyBlock * (d + NR), probabilities = scores + QueryBlock * KeyBlock;
+        float* scores = values + KeyBlock * (dv + NR), probabilities = scores + QueryBlock * KeyBlock;
         for (int g = 0; g < View.Group; g++)
-            Gemm<V>.PackAcross<F32>(Row(View.Q, s, first, kvHead * View.Group + g), 0, View.QRow, rows, d, queries + (long)g * QueryBlock * d, MR);
+            Gemm<V>.PackAcross<F32>(Query(s, first, kvHead * View.Group + g), 0, View.QRow, rows, d, queries + (long)g * QueryBlock * d, MR);
 
         (int from, int to) = View.Reach(s, first, end - 1);
         for (int key = from; key < to; key += KeyBlock)
         {
             int count = Math.Min(KeyBlock, to - key);
-            Gemm<V>.PackAcross<F32>(KeyRow(View.K, s, key, kvHead), 0, View.KRow, count, d, keys, NR);
-            Gemm<V>.PackAlong<F32>(KeyRow(View.V, s, key, kvHead), 0, View.KRow, d, count, values, NR);
+            Gemm<V>.PackAcross<F32>(Key(s, key, kvHead), 0, View.KRow, count, d, keys, NR);
+            Gemm<V>.PackAlong<F32>(Value(s, key, kvHead), 0, View.VRow, dv, count, values, NR);
             for (int g = 0; g < View.Group; g++)
             {
                 int head = kvHead * View.Group + g;
@@ -83,10 +89,10 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
                 {
                     int state = g * QueryBlock + i;
                     View.ScaleAndHide<V>(scores + i * KeyBlock, s, first + i, key, count);
-                    Absorb(scores + i * KeyBlock, count, ref max[state], ref sum[state], Row(View.Y, s, first + i, head));
+                    Absorb(scores + i * KeyBlock, count, ref max[state], ref sum[state], Output(s, first + i, head));
                 }
                 Gemm<V>.PackAcross<F32>(scores, 0, KeyBlock, rows, count, probabilities, MR);
-                Gemm<V>.Multiply(rows, d, count, probabilities, values, Row(View.Y, s, first, head), View.QRow, accumulate: true);
+                Gemm<V>.Multiply(rows, dv, count, probabilities, values, Output(s, first, head), View.YRow, accumulate: true);
             }
         }
     }
@@ -103,14 +109,14 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
                 for (int i = first; i < end; i++)
                 {
                     int head = kvHead * View.Group + g, state = g * QueryBlock + i - first, j = 0;
-                    float* q = Row(View.Q, s, i, head), y = Row(View.Y, s, i, head), v = KeyRow(View.V, s, key, kvHead);
+                    float* q = Query(s, i, head), y = Output(s, i, head);
                     for (; j <= count - 4; j += 4)
-                        GemmKernels<V>.Dot4<F32>(q, KeyRow(View.K, s, key + j, kvHead), View.KRow, d, scores + j);
+                        GemmKernels<V>.Dot4<F32>(q, Key(s, key + j, kvHead), View.KRow, d, scores + j);
                     for (; j < count; j++)
-                        scores[j] = RowMath<V>.Dot(q, KeyRow(View.K, s, key + j, kvHead), d);
+                        scores[j] = RowMath<V>.Dot(q, Key(s, key + j, kvHead), d);
                     View.ScaleAndHide<V>(scores, s, i, key, count);
                     Absorb(scores, count, ref max[state], ref sum[state], y);
-                    AddRows(scores, v, View.KRow, count, y, d);
+                    AddRows(scores, Value(s, key, kvHead), View.VRow, count, y, View.Layout.ValueDim);
                 }
         }
     }
@@ -128,7 +134,7 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
         {
             float shrink = MathF.Exp(max - top);
             sum *= shrink;
-            RowMath<V>.Scale(shrink, y, View.Layout.HeadDim);
+            RowMath<V>.Scale(shrink, y, View.Layout.ValueDim);
             max = top;
         }
         sum += RowMath<V>.Exp(scores, top, scores, count);

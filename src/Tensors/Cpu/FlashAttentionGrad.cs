@@ -16,8 +16,9 @@ internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
     private static int NR => GemmKernels<V>.NR;
     private static int QueryBlock => 64 / MR * MR;
 
-    private readonly long KeyBlockFloats => KeyBlock * (long)(View.Layout.HeadDim + NR);
-    private readonly long QueryBlockFloats => QueryBlock * (long)(View.Layout.HeadDim + NR);
+    /// <summary>Room for a block of keys or values, and for one of queries or dy: the wider of the two.</summary>
+    private readonly long KeyBlockFloats => KeyBlock * (long)(Math.Max(View.Layout.HeadDim, View.Layout.ValueDim) + NR);
+    private readonly long QueryBlockFloats => QueryBlock * (long)(Math.Max(View.Layout.HeadDim, View.Layout.ValueDim) + NR);
 
     /// <summary>Room for P or dS packed either way: lines are padded to whole tiles.</summary>
     private static long TileFloats => (QueryBlock + MR) * (long)(KeyBlock + MR);
@@ -28,43 +29,43 @@ internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
     public readonly void Run(int index, int worker)
     {
         ref readonly Sequence s = ref View.Sequences[index / View.Layout.KvHeads];
-        int kvHead = index % View.Layout.KvHeads, d = View.Layout.HeadDim;
+        int kvHead = index % View.Layout.KvHeads, d = View.Layout.HeadDim, dv = View.Layout.ValueDim;
         float* keysAcross = Scratch + worker * ScratchPerWorker, valuesAcross = keysAcross + KeyBlockFloats, keysAlong = valuesAcross + KeyBlockFloats;
         float* scratch = keysAlong + KeyBlockFloats;
         for (int key = 0; key < s.Keys; key += KeyBlock)
         {
             int count = Math.Min(KeyBlock, s.Keys - key);
-            long at = (s.Key + key) * View.KRow + (long)kvHead * d;
-            Gemm<V>.PackAcross<F32>(View.K + at, 0, View.KRow, count, d, keysAcross, NR);
-            Gemm<V>.PackAcross<F32>(View.V + at, 0, View.KRow, count, d, valuesAcross, NR);
-            Gemm<V>.PackAlong<F32>(View.K + at, 0, View.KRow, d, count, keysAlong, NR);
+            long keyAt = (s.Key + key) * View.KRow + (long)kvHead * d, valueAt = (s.Key + key) * View.VRow + (long)kvHead * dv;
+            Gemm<V>.PackAcross<F32>(View.K + keyAt, 0, View.KRow, count, d, keysAcross, NR);
+            Gemm<V>.PackAcross<F32>(View.V + valueAt, 0, View.VRow, count, dv, valuesAcross, NR);
+            Gemm<V>.PackAlong<F32>(View.K + keyAt, 0, View.KRow, d, count, keysAlong, NR);
             for (int head = kvHead * View.Group; head < (kvHead + 1) * View.Group; head++)
                 for (int first = 0; first < s.Queries; first += QueryBlock)
                 {
                     int rows = Math.Min(QueryBlock, s.Queries - first);
                     (int from, int to) = View.Reach(s, first, first + rows - 1);
                     if (from < key + count && to > key)
-                        Block(s, head, first, rows, key, count, at, keysAcross, valuesAcross, keysAlong, scratch);
+                        Block(s, head, first, rows, key, count, keyAt, valueAt, keysAcross, valuesAcross, keysAlong, scratch);
                 }
         }
     }
 
     /// <summary>One block of queries against one block of keys.</summary>
-    private readonly void Block(in Sequence s, int head, int first, int rows, int key, int count, long keyAt,
+    private readonly void Block(in Sequence s, int head, int first, int rows, int key, int count, long keyAt, long valueAt,
         float* keysAcross, float* valuesAcross, float* keysAlong, float* scratch)
     {
-        int d = View.Layout.HeadDim;
-        long qRow = View.QRow, at = (s.Query + first) * qRow + (long)head * d;
+        int d = View.Layout.HeadDim, dv = View.Layout.ValueDim;
+        long qRow = View.QRow, yRow = View.YRow, at = (s.Query + first) * qRow + (long)head * d, yAt = (s.Query + first) * yRow + (long)head * dv;
         float* packed = scratch, slopes = packed + QueryBlockFloats, probabilities = slopes + TileFloats, tile = probabilities + TileFloats;
 
         Gemm<V>.PackAcross<F32>(View.Q + at, 0, qRow, rows, d, packed, MR);
         Gemm<V>.Multiply(rows, count, d, packed, keysAcross, probabilities, KeyBlock, accumulate: false);
-        Gemm<V>.PackAcross<F32>(Dy + at, 0, qRow, rows, d, packed, MR);
-        Gemm<V>.Multiply(rows, count, d, packed, valuesAcross, slopes, KeyBlock, accumulate: false);
+        Gemm<V>.PackAcross<F32>(Dy + yAt, 0, yRow, rows, dv, packed, MR);
+        Gemm<V>.Multiply(rows, count, dv, packed, valuesAcross, slopes, KeyBlock, accumulate: false);
         for (int i = 0; i < rows; i++)
         {
             float lse = View.Lse[(long)(s.Query + first + i) * View.Layout.Heads + head];
-            float delta = RowMath<V>.Dot(Dy + at + i * qRow, View.Y + at + i * qRow, d);
+            float delta = RowMath<V>.Dot(Dy + yAt + i * yRow, View.Y + yAt + i * yRow, dv);
             Slope(s, first + i, key, count, lse, delta, probabilities + i * KeyBlock, slopes + i * KeyBlock);
         }
 
@@ -74,9 +75,9 @@ internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
             Gemm<V>.Multiply(rows, d, count, tile, keysAlong, Dq + at, qRow, accumulate: true);
         }
         if (Dk != null)
-            AddTransposed(slopes, View.Q + at, rows, count, tile, packed, Dk + keyAt);
+            AddTransposed(slopes, rows, count, View.Q + at, qRow, d, tile, packed, Dk + keyAt, View.KRow);
         if (Dv != null)
-            AddTransposed(probabilities, Dy + at, rows, count, tile, packed, Dv + keyAt);
+            AddTransposed(probabilities, rows, count, Dy + yAt, yRow, dv, tile, packed, Dv + valueAt, View.VRow);
     }
 
     /// <summary>Scores → P in place, dP → dS in place, for one query.</summary>
@@ -98,12 +99,11 @@ internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
             slopes[j] = View.Layout.Scale * scores[j] * (slopes[j] - delta);
     }
 
-    /// <summary>dk += Mᵀ · x for M [rows, count] and x the block's rows of q or dy.</summary>
-    private readonly void AddTransposed(float* m, float* x, int rows, int count, float* tile, float* packed, float* dk)
+    /// <summary>dk += Mᵀ · x for M [rows, count] and x the block's rows, of q or dy, of d floats.</summary>
+    private static void AddTransposed(float* m, int rows, int count, float* x, long xRow, int d, float* tile, float* packed, float* dk, long dkRow)
     {
-        int d = View.Layout.HeadDim;
         Gemm<V>.PackAlong<F32>(m, 0, KeyBlock, count, rows, tile, MR);
-        Gemm<V>.PackAlong<F32>(x, 0, View.QRow, d, rows, packed, NR);
-        Gemm<V>.Multiply(count, d, rows, tile, packed, dk, View.KRow, accumulate: true);
+        Gemm<V>.PackAlong<F32>(x, 0, xRow, d, rows, packed, NR);
+        Gemm<V>.Multiply(count, d, rows, tile, packed, dk, dkRow, accumulate: true);
     }
 }

@@ -20,15 +20,11 @@ internal readonly ref struct AttentionHead
     /// <summary>The packed row of query i.</summary>
     public int QueryRow(int i) => _firstQuery + i;
 
-    /// <summary>Query i of this head in q, y or one of their gradients: K values.</summary>
-    public Span<float> Query(Matrix m, int i) => m[_firstQuery + i].Slice(_head * _layout.HeadDim, _layout.HeadDim);
+    /// <summary>Query i of this head in q or dq: K values; in y or dy: Kv.</summary>
+    public Span<float> Query(Matrix m, int i) => Part(m[_firstQuery + i], _head, _layout.Heads);
 
-    /// <summary>Key j for this head in k, v or one of their gradients: K values. Neighbouring query heads share one key head.</summary>
-    public Span<float> Key(Matrix m, int j)
-    {
-        int kvHead = _head / (_layout.Heads / _layout.KvHeads);
-        return m[_firstKey + j].Slice(kvHead * _layout.HeadDim, _layout.HeadDim);
-    }
+    /// <summary>Key j for this head in k or dk: K values; in v or dv: Kv. Neighbouring query heads share one key head.</summary>
+    public Span<float> Key(Matrix m, int j) => Part(m[_firstKey + j], _head / (_layout.Heads / _layout.KvHeads), _layout.KvHeads);
 
     /// <summary>Whether query i sees key j. The last query stands at the last key.</summary>
     public bool Sees(int i, int j)
@@ -40,4 +36,6 @@ internal readonly ref struct AttentionHead
             return false;
         return _visible is null || _visible.Ints[QueryRow(i) * _visible.Cols + j] != 0;
     }
+
+    private static Span<float> Part(Span<float> row, int part, int parts) => row.Slice(part * (row.Length / parts), row.Length / parts);
 }

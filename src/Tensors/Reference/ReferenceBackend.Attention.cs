@@ -19,24 +19,27 @@ public sealed partial class ReferenceBackend
         Turn(dy, positions, frequencies, layout, direction: -1, dx);
     }
 
-    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor y, Tensor lse)
+    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse)
     {
-        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
+        Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
         Matrix qm = new(q), km = new(k), vm = new(v), ym = new(y), lsem = new(lse);
         y.Floats.Clear();                                  // what a query that sees nothing gives
-        lse.Floats.Fill(float.NegativeInfinity);
+        for (int t = 0; t < lse.Rows; t++)
+            for (int h = 0; h < layout.Heads; h++)
+                lsem[t, h] = sinks is null ? float.NegativeInfinity : sinks.Floats[h];
         for (int b = 0; b < sequences.Rows; b++)
             for (int h = 0; h < layout.Heads; h++)
             {
                 AttentionHead head = new(layout, h, sequences.Ints.Slice(4 * b, 4), visible);
-                double[] scores = new double[head.Keys];
+                double[] scores = new double[head.Keys + 1];
+                scores[head.Keys] = sinks is null ? double.NegativeInfinity : sinks.Floats[h];
                 for (int i = 0; i < head.Queries; i++)
                 {
                     for (int j = 0; j < head.Keys; j++)
                         scores[j] = head.Sees(i, j) ? layout.Scale * Dot(head.Query(qm, i), head.Key(km, j)) : double.NegativeInfinity;
                     double logSumExp = LogSumExp<double>(scores);
                     lsem[head.QueryRow(i), h] = (float)logSumExp;
-                    for (int d = 0; d < layout.HeadDim; d++)
+                    for (int d = 0; d < layout.ValueDim; d++)
                     {
                         double sum = 0;
                         for (int j = 0; j < head.Keys; j++)
@@ -50,16 +53,13 @@ public sealed partial class ReferenceBackend
 
     /// <remarks>
     /// With S = scale · q kᵀ and P = softmax(S): dP = dy vᵀ, dS = P · (dP − Σ_d dy · y), and from there
-    /// dq = scale · dS k, dk = scale · dSᵀ q, dv = Pᵀ dy.
+    /// dq = scale · dS k, dk = scale · dSᵀ q, dv = Pᵀ dy. A sink is one more column of S, whose dP is 0.
     /// </remarks>
-    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout,
-        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv)
+    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
     {
-        Check.Attention(q, k, v, sequences, visible, layout, y, lse);
-        Check.Same(dy, q);
-        Check.Same(dq, q);
-        Check.Same(dk, k);
-        Check.Same(dv, v);
+        Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
+        Check.AttentionGrad(q, k, v, sinks, y, dy, dq, dk, dv, dsinks);
         Matrix qm = new(q), km = new(k), vm = new(v), ym = new(y), lsem = new(lse), dym = new(dy);
         for (int b = 0; b < sequences.Rows; b++)
             for (int h = 0; h < layout.Heads; h++)
@@ -67,7 +67,8 @@ public sealed partial class ReferenceBackend
                 AttentionHead head = new(layout, h, sequences.Ints.Slice(4 * b, 4), visible);
                 double[,] dqSum = new double[head.Queries, layout.HeadDim];
                 double[,] dkSum = new double[head.Keys, layout.HeadDim];
-                double[,] dvSum = new double[head.Keys, layout.HeadDim];
+                double[,] dvSum = new double[head.Keys, layout.ValueDim];
+                double dsinkSum = 0;
                 for (int i = 0; i < head.Queries; i++)
                 {
                     Span<float> qi = head.Query(qm, i), dyi = head.Query(dym, i);
@@ -83,9 +84,12 @@ public sealed partial class ReferenceBackend
                         {
                             dqSum[i, d] += layout.Scale * ds * kj[d];
                             dkSum[j, d] += layout.Scale * ds * qi[d];
-                            dvSum[j, d] += p * dyi[d];
                         }
+                        for (int d = 0; d < layout.ValueDim; d++)
+                            dvSum[j, d] += p * dyi[d];
                     }
+                    if (dsinks is not null)
+                        dsinkSum -= Math.Exp(sinks!.Floats[h] - lsem[head.QueryRow(i), h]) * dyDotY;
                 }
                 for (int i = 0; i < head.Queries && dq is not null; i++)
                     AddRow(dqSum, i, head.Query(new Matrix(dq), i));
@@ -93,6 +97,8 @@ public sealed partial class ReferenceBackend
                     AddRow(dkSum, j, head.Key(new Matrix(dk), j));
                 for (int j = 0; j < head.Keys && dv is not null; j++)
                     AddRow(dvSum, j, head.Key(new Matrix(dv), j));
+                if (dsinks is not null)
+                    dsinks.Floats[h] += (float)dsinkSum;
             }
     }
 

@@ -29,7 +29,7 @@ public sealed class AllocationTests
         (int T, int D, int N) = s_sizes;
         using IBackend cpu = CpuBackend.Create(3);
         Tensor x = cpu.Zeros([T, D]), w = cpu.Zeros([N, D]), y = cpu.Zeros([T, N]), mask = cpu.Zeros([T, N]);
-        Tensor offsets = cpu.From([E + 1], [0, 3, 3, T / 3, T / 3 + 1, T / 2, T / 2 + 1, T]), sequences = cpu.From([1, 4], [0, T, 0, T]), lse = cpu.Zeros([T, 1]), sum = cpu.Zeros([1]);
+        Tensor offsets = cpu.From([E + 1], [0, 3, 3, T / 3, T / 3 + 1, T / 2, T / 2 + 1, T]), sequences = cpu.From([1, 4], [0, T, 0, T]), lse = cpu.Zeros([T, 1]), sum = cpu.Zeros([1]), sink = cpu.Zeros([1]);
         Tensor[] experts = [.. Enumerable.Repeat(w, E)];
         AttentionLayout layout = new(1, 1, D, 1);
         Tensor ay = cpu.Zeros([T, D]), dx = cpu.Zeros([T, D]);
@@ -44,8 +44,10 @@ public sealed class AllocationTests
             () => cpu.SelectTopK(y, 3, mask),
             () => cpu.SelectTopP(y, new TopPRule(0.5f), mask),
             () => cpu.SumOfSquares(y, sum),
-            () => cpu.Attention(x, x, x, sequences, null, layout, ay, lse),
-            () => cpu.AttentionGrad(x, x, x, sequences, null, layout, ay, lse, x, dx, dx, dx),
+            () => cpu.Attention(x, x, x, sequences, null, null, layout, ay, lse),
+            () => cpu.AttentionGrad(x, x, x, sequences, null, null, layout, ay, lse, x, dx, dx, dx, null),
+            () => cpu.Attention(x, x, x, sequences, null, sink, layout, ay, lse),
+            () => cpu.AttentionGrad(x, x, x, sequences, null, sink, layout, ay, lse, x, dx, dx, dx, sum),
         ];
         for (int i = 0; i < kernels.Length; i++)
             Assert.Equal((i, 0), (i, Allocations.In(kernels[i])));

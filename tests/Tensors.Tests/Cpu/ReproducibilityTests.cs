@@ -52,11 +52,11 @@ public sealed class ReproducibilityTests
     private static void Attention(Trial t)
     {
         AttentionLayout layout = new(Heads, 2, HeadDim, 0.15f);
-        Tensor q = t.Normal([T, Heads * HeadDim]), k = t.Normal([T, 2 * HeadDim]), v = t.Normal([T, 2 * HeadDim]);
+        Tensor q = t.Normal([T, Heads * HeadDim]), k = t.Normal([T, 2 * HeadDim]), v = t.Normal([T, 2 * HeadDim]), sinks = t.Normal([Heads]);
         Tensor sequences = t.Input([3, 4], [0, 120, 0, 120, 120, 80, 120, 80, 200, 3, 0, 190]);
         Tensor y = t.Output("y", [T, Heads * HeadDim]), lse = t.Output("lse", [T, Heads]);
-        t.Backend.Attention(q, k, v, sequences, null, layout, y, lse);
-        t.Backend.AttentionGrad(q, k, v, sequences, null, layout, y, lse, t.Normal([T, Heads * HeadDim]),
-            t.Accumulator("dq", [T, Heads * HeadDim]), t.Accumulator("dk", [T, 2 * HeadDim]), t.Accumulator("dv", [T, 2 * HeadDim]));
+        t.Backend.Attention(q, k, v, sequences, null, sinks, layout, y, lse);
+        t.Backend.AttentionGrad(q, k, v, sequences, null, sinks, layout, y, lse, t.Normal([T, Heads * HeadDim]),
+            t.Accumulator("dq", [T, Heads * HeadDim]), t.Accumulator("dk", [T, 2 * HeadDim]), t.Accumulator("dv", [T, 2 * HeadDim]), t.Accumulator("dsinks", [Heads]));
     }
 }

@@ -11,22 +11,27 @@ public sealed class ReferenceGradientTests : IDisposable
     public void Dispose() => _backend.Dispose();
 
     [Theory]
-    [InlineData(true, 0, false)]
-    [InlineData(true, 2, false)]
-    [InlineData(false, 0, true)]
-    [InlineData(true, 3, true)]
-    public void Attention_with_window_mask_and_cached_keys(bool causal, int window, bool masked)
+    [InlineData(true, 0, false, 3)]
+    [InlineData(true, 2, false, 3)]
+    [InlineData(false, 0, true, 3)]
+    [InlineData(true, 3, true, 3)]
+    [InlineData(true, 0, false, 2)]
+    [InlineData(true, 2, false, 5, true)]
+    [InlineData(false, 0, true, 3, true)]
+    public void Attention_with_window_mask_and_cached_keys(bool causal, int window, bool masked, int valueDim, bool withSinks = false)
     {
-        AttentionLayout layout = new(Heads: 2, KvHeads: 1, HeadDim: 3, Scale: 0.6f, causal, window);
-        Tensor q = Normal([5, 6]), k = Normal([7, 3]), v = Normal([7, 3]), dy = Normal([5, 6]);
+        AttentionLayout layout = new(Heads: 2, KvHeads: 1, HeadDim: 3, Scale: 0.6f, causal, window, valueDim);
+        Tensor q = Normal([5, 6]), k = Normal([7, 3]), v = Normal([7, valueDim]), dy = Normal([5, 2 * valueDim]);
+        Tensor? sinks = withSinks ? Normal([2]) : null, dsinks = withSinks ? _backend.Zeros([2]) : null;
         Tensor sequences = _backend.From([2, 4], [0, 2, 0, 4, 2, 3, 4, 3]);
         Tensor? visible = masked ? _backend.From([5, 4], [1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0]) : null;
-        Tensor y = _backend.New([5, 6]), lse = _backend.New([5, 2]);
+        Tensor y = _backend.New([5, 2 * valueDim]), lse = _backend.New([5, 2]);
 
-        _backend.Attention(q, k, v, sequences, visible, layout, y, lse);
+        _backend.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
         Tensor dq = Zeros(q), dk = Zeros(k), dv = Zeros(v);
-        _backend.AttentionGrad(q, k, v, sequences, visible, layout, y, lse, dy, dq, dk, dv);
-        AssertSlopes([(q, dq), (k, dk), (v, dv)], y, dy, () => _backend.Attention(q, k, v, sequences, visible, layout, y, lse));
+        _backend.AttentionGrad(q, k, v, sequences, visible, sinks, layout, y, lse, dy, dq, dk, dv, dsinks);
+        (Tensor, Tensor)[] sloped = [(q, dq), (k, dk), (v, dv)];
+        AssertSlopes(withSinks ? [.. sloped, (sinks!, dsinks!)] : sloped, y, dy, () => _backend.Attention(q, k, v, sequences, visible, sinks, layout, y, lse));
     }
 
     [Fact]
