@@ -99,7 +99,7 @@ internal static class InspectVerb
                     each[expert] += p.Count;
                 else
                     for (int e = 0; e < each.Length; e++)
-                        each[e] += stacked[e] > 0 ? p.Count / p.Shape[0] : 0;
+                        each[e] += stacked[e] > 0 ? p.Count / p.Shape[0] : 0;   // all experts in one tensor
             long[] choice = [.. moe.Columns(static b => b.IsShared ? 0 : 1).Zip(each).Where(static e => e.First > 0).Select(static e => e.Second).Order()];
             experts += each.Sum();
             least += choice.Take(moe.Router.MinExperts(choice.Length)).Sum();
@@ -113,13 +113,14 @@ internal static class InspectVerb
         null => "none",
         TopKRouterConfig k => $"top-{k.TopK}{(k.Renormalize ? ", renormalised" : "")}",
         TopPRouterConfig p => $"top-p {p.TopP}",
+        SwitchRouterConfig s => $"top-{s.TopK}{(s.Capacity is null ? "" : ", with a capacity")}",
         var other => other.GetType().Name.Replace("RouterConfig", "", StringComparison.Ordinal),
     };
 
     private static string Class(string path) =>
         path.Contains(".experts.", StringComparison.Ordinal) || path.Contains(".shared_experts.", StringComparison.Ordinal) ? "experts"
         : path.Contains(".mlp.gate.", StringComparison.Ordinal) || path.Contains(".mlp.gate_map.", StringComparison.Ordinal) ? "router"
-        : path.Contains(".mlp.", StringComparison.Ordinal) ? "dense"
+        : path.Contains(".mlp.", StringComparison.Ordinal) || path.Contains(".extra_mlp.", StringComparison.Ordinal) ? "dense"
         : path.Contains(".self_attn.", StringComparison.Ordinal) ? "attention"
         : path.Contains("norm.", StringComparison.Ordinal) ? "norms"
         : path.StartsWith("lm_head", StringComparison.Ordinal) ? "output" : "embedding";

@@ -38,7 +38,8 @@ public abstract class Family
     public static IReadOnlyList<Family> All { get; } =
     [
         new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2(),
-        new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(), new LlamaMoe(), new GptOss(), new FromScratch(),
+        new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(), new LlamaMoe(), new OpenMoe(), new GptOss(),
+        new FromScratch(),
     ];
 
     /// <summary>By architecture first, then by model type and telling keys: some families share their model type.</summary>
