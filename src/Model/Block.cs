@@ -12,13 +12,13 @@ namespace MoeFromScratch.Model;
 public sealed class Block
 {
     private readonly Norm _inputNorm, _postAttentionNorm;
-    private readonly Attention _attention;
+    private readonly AttentionLayer _attention;
     private readonly float _residualMultiplier;
 
     public Block(ModelConfig model, FeedForwardConfig feedForward, WeightScope w)
     {
         _inputNorm = Norm.Of(model, w["input_layernorm"], model.HiddenSize);
-        _attention = new Attention(model, w["self_attn"]);
+        _attention = AttentionLayer.Of(model, w["self_attn"]);
         _postAttentionNorm = Norm.Of(model, w["post_attention_layernorm"], model.HiddenSize);
         _residualMultiplier = model.ResidualMultiplier;
         FeedForward = feedForward switch

@@ -76,6 +76,13 @@ public sealed class ConfigJson
     /// <summary>Whether a key has a value other than null.</summary>
     public bool Has(string key) => Find(key) is not null;
 
+    /// <summary>Whether a key is there and null, for keys whose absence means something else.</summary>
+    public bool IsNull(string key)
+    {
+        _asked.Add(key);
+        return _root.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Null;
+    }
+
     /// <summary>An integer from <paramref name="min"/> to <paramref name="max"/>.</summary>
     /// <param name="listed">It stands alone in a list: a value per layer, of which there may be only one here.</param>
     public int Int(string key, int min = 1, int max = MaxDimension, int? absent = null, bool listed = false)
