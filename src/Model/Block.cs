@@ -15,17 +15,18 @@ public sealed class Block
     private readonly AttentionLayer _attention;
     private readonly float _residualMultiplier;
 
-    public Block(ModelConfig model, FeedForwardConfig feedForward, WeightScope w)
+    /// <param name="layer">Its index.</param>
+    public Block(ModelConfig model, int layer, WeightScope w)
     {
         _inputNorm = Norm.Of(model, w["input_layernorm"], model.HiddenSize);
-        _attention = AttentionLayer.Of(model, w["self_attn"]);
+        _attention = AttentionLayer.Of(model, layer, w["self_attn"]);
         _postAttentionNorm = Norm.Of(model, w["post_attention_layernorm"], model.HiddenSize);
         _residualMultiplier = model.ResidualMultiplier;
-        FeedForward = feedForward switch
+        FeedForward = model.Layers[layer] switch
         {
             MoeConfig moe => new MoeLayer(model, moe, w["mlp"]),
             DenseConfig dense => new SwiGlu(model, dense, w["mlp"]),
-            _ => throw new ArgumentException($"unknown feed-forward layer {feedForward.GetType().Name}"),
+            FeedForwardConfig other => throw new ArgumentException($"unknown feed-forward layer {other.GetType().Name}"),
         };
     }
 

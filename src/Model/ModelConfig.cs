@@ -17,6 +17,9 @@ public sealed record ModelConfig
     /// <summary>The feed-forward part of each layer, dense or mixture of experts; its length is the number of layers.</summary>
     public required IReadOnlyList<FeedForwardConfig> Layers { get; init; }
 
+    /// <summary>The layers, rising, whose attention has no window although <see cref="AttentionConfig.Window"/> says so (gpt-oss: every other one).</summary>
+    public IReadOnlyList<int> FullAttentionLayers { get; init; } = [];
+
     /// <summary>Longest context the model was made for.</summary>
     public required int MaxPositions { get; init; }
 
@@ -49,13 +52,24 @@ public sealed record ModelConfig
     public int? BosTokenId { get; init; }
     public IReadOnlyList<int> EosTokenIds { get; init; } = [];
 
+    /// <summary>The window of one layer's attention, 0 for none.</summary>
+    public int WindowOf(int layer) => FullAttentionLayers.Contains(layer) ? 0 : Attention.Window;
+
     /// <summary>Whether both are the same model, lists compared by what they hold; a loss that counts nothing is none.</summary>
     public bool Describes(ModelConfig other)
     {
         return Plain(this) == Plain(other) && Layers.SequenceEqual(other.Layers) && EosTokenIds.SequenceEqual(other.EosTokenIds)
-            && Losses(this).SequenceEqual(Losses(other));
+            && Losses(this).SequenceEqual(Losses(other)) && Windows(this).SequenceEqual(Windows(other));
 
-        static ModelConfig Plain(ModelConfig c) => c with { Layers = [], RouterLosses = [], EosTokenIds = [] };
+        static ModelConfig Plain(ModelConfig c) => c with
+        {
+            Layers = [],
+            RouterLosses = [],
+            EosTokenIds = [],
+            FullAttentionLayers = [],
+            Attention = c.Attention with { Window = 0 },
+        };
+        static IEnumerable<int> Windows(ModelConfig c) => c.Layers.Select((_, i) => c.WindowOf(i));
         static IEnumerable<RouterLoss> Losses(ModelConfig c) => c.RouterLosses.Where(static l => l.Coefficient != 0);
     }
 }
@@ -94,7 +108,7 @@ public sealed record AttentionConfig
     /// <summary>Base of the rotary frequencies: θ^(−2i/R).</summary>
     public float RopeTheta { get; init; } = 10_000;
 
-    /// <summary>With a value above 0, a token sees only the last so many.</summary>
+    /// <summary>With a value above 0, a token sees only the last so many; <see cref="ModelConfig.FullAttentionLayers"/> are excepted.</summary>
     public int Window { get; init; }
 
     /// <summary>Whether the query, key and value projections have biases; of latent ones, those that read the hidden state and shrink it.</summary>
@@ -110,6 +124,9 @@ public sealed record AttentionConfig
 
     /// <summary>Factor on the scores; 0 for the usual 1/√K.</summary>
     public float Scale { get; init; }
+
+    /// <summary>Whether each head has a learned logit that is in the denominator of its softmax and nowhere else (gpt-oss).</summary>
+    public bool Sinks { get; init; }
 
     /// <summary>Null for the frequencies as they are.</summary>
     public RopeScaling? RopeScaling { get; init; }

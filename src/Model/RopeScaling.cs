@@ -40,7 +40,9 @@ public sealed record Llama3RopeScaling(float Factor, float LowFrequencyFactor, f
 /// from the one that makes BetaSlow are divided by the factor, with a ramp over the pairs between; queries and keys grow.
 /// </summary>
 /// <param name="AttentionFactor">What they grow by; 0.1 ln factor + 1 where nothing else is said.</param>
-public sealed record YarnRopeScaling(float Factor, int OriginalMaxPositions, float BetaFast, float BetaSlow, float AttentionFactor) : RopeScaling
+/// <param name="Truncate">Whether the ramp begins and ends at whole pairs, the next ones outside (gpt-oss: false).</param>
+public sealed record YarnRopeScaling(
+    float Factor, int OriginalMaxPositions, float BetaFast, float BetaSlow, float AttentionFactor, bool Truncate = true) : RopeScaling
 {
     /// <summary>DeepSeek's mscale_all_dim: with a value other than 0, scores grow by <see cref="Growth"/>(Factor, it)².</summary>
     public float MscaleAllDim { get; init; }
@@ -51,7 +53,10 @@ public sealed record YarnRopeScaling(float Factor, int OriginalMaxPositions, flo
 
     public override float Stretch(float frequency, int pair, int headDim, float theta)
     {
-        double low = Math.Max(Math.Floor(PairOf(BetaFast)), 0), high = Math.Min(Math.Ceiling(PairOf(BetaSlow)), headDim - 1);
+        double low = PairOf(BetaFast), high = PairOf(BetaSlow);
+        if (Truncate)
+            (low, high) = (Math.Floor(low), Math.Ceiling(high));
+        (low, high) = (Math.Max(low, 0), Math.Min(high, headDim - 1));
         double divided = Math.Clamp((pair - low) / (high == low ? 0.001 : high - low), 0, 1);
         return (float)(divided * frequency / Factor + (1 - divided) * frequency);
 

@@ -23,7 +23,7 @@ public sealed class Transformer : IDisposable
         _backend = weights.Backend;
         WeightScope w = weights.Root["model"];
         _embedding = w["embed_tokens"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
-        _blocks = [.. config.Layers.Select((layer, i) => new Block(config, layer, w["layers"][i]))];
+        _blocks = [.. config.Layers.Select((_, i) => new Block(config, i, w["layers"][i]))];
         _norm = Norm.Of(config, w["norm"], config.HiddenSize);
         _head = config.TieWordEmbeddings
             ? _embedding
@@ -38,7 +38,7 @@ public sealed class Transformer : IDisposable
 
     /// <summary>Logits for the batch's tokens, or for <see cref="Batch.LogitRows"/> alone.</summary>
     /// <param name="layers">Cleared and filled with what left each block; passed in so that a decode loop reuses it.</param>
-    /// <param name="noise">Seed and step of the routers' noise in training; null for none.</param>
+    /// <param name="noise">See <see cref="RouterContext.Noise"/>.</param>
     /// <param name="estimateChoice">See <see cref="RouterContext.EstimateChoice"/>.</param>
     public ForwardResult Forward(Tape g, in Batch batch, List<LayerOutput> layers, KvCache? cache = null, (ulong, long)? noise = null,
         bool estimateChoice = false)

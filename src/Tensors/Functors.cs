@@ -63,6 +63,38 @@ public readonly struct Clip : IUnary
     public static V Slope<V>(V x) where V : struct, ILanes<V> => V.IfPositive(V.Abs(x) - V.Of(1), V.Of(0), V.Of(1));
 }
 
+/// <summary>c · σ(1.702 c), c = x but no more than 7: gpt-oss's gate; slope 0 above 7.</summary>
+public readonly struct CappedSwish : IUnary
+{
+    private const float Cap = 7, Steepness = 1.702f;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Apply<V>(V x) where V : struct, ILanes<V>
+    {
+        V c = V.Clamp(x, float.NegativeInfinity, Cap);
+        return c / (V.Of(1) + V.Exp(V.Of(-Steepness) * c));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Slope<V>(V x) where V : struct, ILanes<V>
+    {
+        V a = V.Of(Steepness) * x, s = Sigmoid.Apply(a);
+        return V.IfPositive(x - V.Of(Cap), V.Of(0), s * (V.Of(1) + a * (V.Of(1) - s)));
+    }
+}
+
+/// <summary>x between −7 and 7, plus 1: what gpt-oss's gate is multiplied by; slope 0 outside.</summary>
+public readonly struct ClippedPlusOne : IUnary
+{
+    private const float Limit = 7;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Apply<V>(V x) where V : struct, ILanes<V> => V.Clamp(x, -Limit, Limit) + V.Of(1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Slope<V>(V x) where V : struct, ILanes<V> => V.IfPositive(V.Abs(x) - V.Of(Limit), V.Of(0), V.Of(1));
+}
+
 /// <summary>tanh(x) = sign(x) · (1 − e^(−2|x|)) / (1 + e^(−2|x|)): no overflow, no cancellation of large terms.</summary>
 public readonly struct Tanh : IUnary
 {

@@ -18,6 +18,8 @@ public static partial class GradientRows
         .. Functor<Silu>(),
         .. Functor<Relu>(OffZero),
         .. Functor<Clip>(x => x * 2 is var y && MathF.Abs(MathF.Abs(y) - 1) < 0.1f ? y * 1.3f : y),
+        .. Functor<CappedSwish>(AcrossSeven),
+        .. Functor<ClippedPlusOne>(AcrossSeven),
         .. Functor<Tanh>(),
         .. Functor<Softplus>(),
         .. Functor<Gelu>(),
@@ -36,6 +38,9 @@ public static partial class GradientRows
 
     /// <summary>Away from a kink or a pole at 0, further than the nudge.</summary>
     private static float OffZero(float x) => x < 0 ? x - 0.5f : x + 0.5f;
+
+    /// <summary>On both sides of a kink at ±7, and away from it.</summary>
+    private static float AcrossSeven(float x) => x * 6 is var y && MathF.Abs(MathF.Abs(y) - 7) < 0.1f ? y * 1.1f : y;
 
     private static float Probability(float x) => 0.2f + 0.8f / (1 + MathF.Exp(-x));
 }

@@ -117,6 +117,45 @@ public sealed class ResumeTests : IDisposable
         RequireAllLoad(run);
     }
 
+    /// <summary>A layer of many kinds, a capacity and an estimator: all by config alone.</summary>
+    [Fact]
+    public void AnyMixtureIsTrainedByItsDescription()
+    {
+        string config = _folder.Write("own.json", OwnModel), run = _folder["own"];
+        Outcome first = Tool.Run("train", "--data", _text, "--config", config, "--out", run, "--steps", "6", "--save-every", "3");
+        Assert.True(first.ExitCode == 0, first.Error);
+        Assert.Equal(["heterogeneous_balance"], Log(run)[0]["router_losses"]!.AsObject().Select(static l => l.Key));
+        Assert.Contains(Log(run), static l => l["dropped_per_token"] is not null);
+        RequireAllLoad(run);
+        Outcome generated = Tool.Run("generate", "the", "--model", run, "--max-new-tokens", "5", "--json");
+        Assert.True(generated.ExitCode == 0, generated.Error);
+        Assert.Equal(5, generated.Json["ids"]!.AsArray().Count);
+    }
+
+    [Theory]
+    [InlineData("\"copy\"", "\"kopie\"", "'kopie'", "expert_choice")]
+    [InlineData("\"hidden_size\": 16", "\"hidden_size\": 16, \"vocab_size\": 9", "vocab_size is the tokenizer's")]
+    [InlineData("\"hidden_size\": 16,", "", "hidden_size")]
+    [InlineData("\"context\": 16", "\"context\": 16, \"router_z\": 1", "unknown key 'router_z'")]
+    public void AModelsDescriptionIsReadStrictly(string part, string instead, params string[] parts)
+    {
+        string config = _folder.Write("bad.json", OwnModel.Replace(part, instead, StringComparison.Ordinal));
+        Tool.Run("train", "--data", _text, "--config", config, "--out", _folder["none"]).RequireError(["bad.json", .. parts]);
+    }
+
+    private const string OwnModel = """
+        { "context": 16, "batch_size": 2, "steps": 240, "learning_rate": 0.01, "estimate_choice": true,
+          "model": {
+            "hidden_size": 16, "attention": { "heads": 2, "kv_heads": 1, "head_dim": 8 },
+            "layers": [
+              { "type": "moe", "banks": [{ "type": "ffn", "count": 3, "intermediate_size": 16 }, { "type": "copy", "count": 1 }, { "type": "zero", "count": 1 }],
+                "router": { "type": "dcmoe", "top_p": 0.6, "gate": { "residual": true }, "capacity": { "factor": 0.5, "tau": 0.75 } } },
+              { "type": "dense", "intermediate_size": 32 }
+            ],
+            "router_losses": [{ "type": "heterogeneous_balance", "coefficient": 0.01, "tau": 0.75 }]
+          } }
+        """;
+
     [Theory]
     [InlineData("\"layers\": 2", "\"layers\": 2, \"colour\": 1", "unknown key 'colour'")]
     [InlineData("\"layers\": 2,", "", "layers is missing")]

@@ -44,6 +44,16 @@ public sealed class RopeScalingTests
             Assert.Equal(e, a, 1e-6 * e);
     }
 
+    /// <summary>The ramp of before, which ends at 1.41 now: pair 1 is 1 / (2 log₁₀(32 / 2π)) of the way.</summary>
+    [Fact]
+    public void YarnRampsWithoutRounding()
+    {
+        float[] stretched = Frequencies(new YarnRopeScaling(4, 32, 32, 1, 1, Truncate: false));
+        Assert.Equal(0.31622777 * (1 - 0.75 * 0.70724348), stretched[1], 1e-7);
+        Assert.Equal([1, 0.1f / 4], [stretched[0], stretched[2]]);
+        Assert.False(Assert.IsType<YarnRopeScaling>(Read("""{"rope_type":"yarn","factor":4,"truncate":false}""")).Truncate);
+    }
+
     [Fact]
     public void YarnGrowsByTheLogarithm()
     {

@@ -76,11 +76,11 @@ public sealed class ConfigJson
     /// <summary>Whether a key has a value other than null.</summary>
     public bool Has(string key) => Find(key) is not null;
 
-    /// <summary>Whether a key is there and null, for keys whose absence means something else.</summary>
-    public bool IsNull(string key)
+    /// <summary>Whether a key is there, be it null.</summary>
+    public bool Names(string key)
     {
         _asked.Add(key);
-        return _root.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Null;
+        return _root.TryGetProperty(key, out _);
     }
 
     /// <summary>An integer from <paramref name="min"/> to <paramref name="max"/>.</summary>
@@ -148,6 +148,17 @@ public sealed class ConfigJson
 
     private static bool AreInts(JsonElement list) => list.ValueKind == JsonValueKind.Array
         && list.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0);
+
+    /// <summary>A list of so many strings, all of them allowed; null where the key is absent or null.</summary>
+    public IReadOnlyList<string>? Strings(string key, int count, params string[] allowed)
+    {
+        if (Find(key) is not { } value)
+            return null;
+        return value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == count
+            && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String && allowed.Contains(StringOf(key, v)))
+            ? [.. value.EnumerateArray().Select(static v => v.GetString()!)]
+            : throw Refused(key, value, $"a list of {count} times {string.Join(" or ", allowed)}");
+    }
 
     /// <summary>Whether a key has this string.</summary>
     public bool Is(string key, string value) => Find(key) is { ValueKind: JsonValueKind.String } found && StringOf(key, found) == value;

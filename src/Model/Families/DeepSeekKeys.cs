@@ -16,7 +16,7 @@ internal static class DeepSeekKeys
     public static ModelConfig Read(ConfigJson json, Func<int, RouterConfig> router, bool interleaved, int absentDense, int absentShared)
     {
         int experts = json.Int("n_routed_experts", max: ConfigJson.MaxExperts), width = json.Int("moe_intermediate_size");
-        int shared = json.IsNull("n_shared_experts") ? 0 : json.Int("n_shared_experts", absent: absentShared);
+        int shared = IsNull(json, "n_shared_experts") ? 0 : json.Int("n_shared_experts", absent: absentShared);
         if ((long)shared * width > ConfigJson.MaxDimension)
             throw json.Refused($"{shared} shared experts of {width} are wider than {ConfigJson.MaxDimension}");
         ExpertBankConfig[] banks = shared == 0
@@ -32,7 +32,7 @@ internal static class DeepSeekKeys
     {
         int heads = json.Int("num_attention_heads", max: ConfigJson.MaxExperts), turned = json.Int("qk_rope_head_dim", absent: 64);
         int values = json.Int("v_head_dim", absent: 128);
-        LatentAttentionConfig latent = new(json.Int("kv_lora_rank", absent: 512), values, json.IsNull("q_lora_rank") ? 0 : json.Int("q_lora_rank", absent: 1536));
+        LatentAttentionConfig latent = new(json.Int("kv_lora_rank", absent: 512), values, IsNull(json, "q_lora_rank") ? 0 : json.Int("q_lora_rank", absent: 1536));
         bool bias = json.Bool("attention_bias", absent: false);
         AttentionConfig attention = LlamaKeys.Attention(json,
             kvHeads: json.Int("num_key_value_heads", absent: heads),
@@ -99,6 +99,9 @@ internal static class DeepSeekKeys
         Renormalize = json.Bool("norm_topk_prob", absent: true),
         Scale = json.Float("routed_scaling_factor", absent: 2.5f),
     };
+
+    /// <summary>There and null: none, where absence stands for a number.</summary>
+    private static bool IsNull(ConfigJson json, string key) => json.Names(key) && !json.Has(key);
 
     public static string NameInFile(string path) => path.Replace(".shared_expert.", ".shared_experts.", StringComparison.Ordinal);
 }

@@ -23,14 +23,23 @@ public sealed class FromScratch : Family
         JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
         root.Remove(ArchitecturesKey);
         root.Remove(ModelTypeKey);
+        return Read(json.Path, root);
+    }
+
+    /// <summary>The model that an object with the properties of <see cref="ModelConfig"/> describes.</summary>
+    /// <param name="path">For messages.</param>
+    /// <exception cref="CheckpointException">A property is missing, unknown or out of range.</exception>
+    public static ModelConfig Read(string path, JsonObject root)
+    {
         try
         {
             ModelConfig config = root.Deserialize<ModelConfig>(MoeCatalog.Json)!;
-            return Fault(config) is { } fault ? throw json.Refused(fault) : config;
+            return Fault(config) is { } fault ? throw new CheckpointException(path, fault) : config;
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new CheckpointException(json.Path, e.Message.ReplaceLineEndings(" "), inner: e);
+            string names = e.Message.Contains("discriminator", StringComparison.Ordinal) ? $" There are {MoeCatalog.Names}." : "";
+            throw new CheckpointException(path, e.Message.ReplaceLineEndings(" ") + names, inner: e);
         }
     }
 
@@ -67,6 +76,8 @@ public sealed class FromScratch : Family
             return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
+        if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
+            return "full_attention_layers are some of the layers, rising";
         if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
             return "a router loss has a finite coefficient";
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
@@ -80,8 +91,8 @@ public sealed class FromScratch : Family
     {
         if (latent is null)
             return null;
-        if (a.KvHeads != a.Heads || a.QkNorm != QkNorm.None || a.ClipQkv != 0)
-            return "latent attention has as many key heads as heads, and neither qk_norm nor clip_qkv";
+        if (a.KvHeads != a.Heads || a.QkNorm != QkNorm.None || a.ClipQkv != 0 || a.Sinks)
+            return "latent attention has as many key heads as heads, and no qk_norm, clip_qkv or sinks";
         return Dimensions(latent.KvRank, latent.ValueDim) && latent.QueryRank is >= 0 and <= ConfigJson.MaxDimension
             && (long)a.Heads * (a.HeadDim + latent.ValueDim) <= ConfigJson.MaxDimension
             ? null : $"the sizes of latent attention lie between 1 and {ConfigJson.MaxDimension}";
@@ -98,7 +109,8 @@ public sealed class FromScratch : Family
     {
         if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
             return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
-        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
+        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize))
+            || moe.Banks.OfType<ClampedExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }

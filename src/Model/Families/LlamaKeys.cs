@@ -58,13 +58,6 @@ internal static class LlamaKeys
     /// <summary>The coefficient of a family's one router loss; 0 without it.</summary>
     public static float Coefficient(ModelConfig config) => config.RouterLosses.Count > 0 ? config.RouterLosses[0].Coefficient : 0;
 
-    /// <summary>Qwen's windows: transformers' releases disagree about the layers that they are for.</summary>
-    public static void RefuseSlidingWindow(ConfigJson json)
-    {
-        if (json.Bool("use_sliding_window", absent: false))
-            throw json.Refused("use_sliding_window is not supported for this family");
-    }
-
     /// <summary>Heads and their size.</summary>
     /// <param name="headDim">K, or 0 to divide the hidden size among the heads.</param>
     /// <param name="rotaryDim">R, or 0 for all of K.</param>

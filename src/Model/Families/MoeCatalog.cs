@@ -28,6 +28,7 @@ public static class MoeCatalog
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
             ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
+            ("clamped", typeof(ClampedExpertsConfig)),
         ],
         [typeof(RouterLoss)] =
         [
@@ -36,6 +37,9 @@ public static class MoeCatalog
             ("importance_load", typeof(ImportanceLoadLoss)),
         ],
     };
+
+    /// <summary>All names, for messages.</summary>
+    public static string Names => string.Join("; ", Kinds.Values.Select(static kinds => string.Join(", ", kinds.Select(static k => k.Name))));
 
     /// <summary>How records are written and read: every property by name, unknown and missing ones refused.</summary>
     public static JsonSerializerOptions Json { get; } = new()
@@ -49,6 +53,11 @@ public static class MoeCatalog
         AllowOutOfOrderMetadataProperties = true,
         TypeInfoResolver = new DefaultJsonTypeInfoResolver { Modifiers = { AddKinds } },
     };
+
+    /// <summary>A loss with all its settings, on one line; by its type's name where the catalog has none.</summary>
+    public static string Describe(RouterLoss loss) => Array.Exists(Kinds[typeof(RouterLoss)], k => k.Record == loss.GetType())
+        ? JsonSerializer.Serialize(loss, Json)
+        : FormattableString.Invariant($"{loss.GetType().Name} {loss.Coefficient}");
 
     private static void AddKinds(JsonTypeInfo info)
     {

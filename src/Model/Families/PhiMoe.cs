@@ -6,7 +6,7 @@ namespace MoeFromScratch.Model.Families;
 
 /// <summary>
 /// Phi-3.5-MoE (Abdin et al., 2024, arXiv 2404.14219): Mixtral's shape and tensor names, LayerNorms with bias, biases on
-/// attention and the output projection, and a sparse mixer for a router. Its noises are training's and not taken.
+/// attention and the output projection, and a sparse mixer for a router.
 /// </summary>
 public sealed class PhiMoe : Family
 {

@@ -12,10 +12,10 @@ public sealed class Qwen2 : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        LlamaKeys.RefuseSlidingWindow(json);
         DenseConfig layer = new(json.Int("intermediate_size"));
         AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = true };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer, ownRopeScaling: true);
+        ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer, ownRopeScaling: true);
+        return WindowKeys.ReadQwen(json, model, everyLayer: json.Int("max_window_layers", min: 0, absent: 28) == 0);
     }
 
     public override JsonObject Write(ModelConfig config)
@@ -23,7 +23,7 @@ public sealed class Qwen2 : Family
         JsonObject json = LlamaKeys.Write(config, Architecture, Name);
         json["head_dim"] = config.Attention.HeadDim;
         json["intermediate_size"] = LlamaKeys.Single(config, "feed-forward layer", LlamaKeys.As<DenseConfig>).IntermediateSize;
-        json["use_sliding_window"] = false;
+        WindowKeys.WriteQwen(config, json);
         return LlamaKeys.Faithful(this, config, json);
     }
 

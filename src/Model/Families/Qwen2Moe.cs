@@ -13,13 +13,13 @@ public sealed class Qwen2Moe : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        LlamaKeys.RefuseSlidingWindow(json);
         SharedExpertConfig shared = new(json.Int("shared_expert_intermediate_size"), Gated: true);
         AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false) with { QkvBias = json.Bool("qkv_bias", absent: true) };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json, shared)) with
+        ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json, shared)) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),
         };
+        return WindowKeys.ReadQwen(json, model, everyLayer: false);
     }
 
     public override JsonObject Write(ModelConfig config)

@@ -12,13 +12,14 @@ public sealed class Qwen3Moe : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        LlamaKeys.RefuseSlidingWindow(json);
         bool bias = json.Bool("attention_bias", absent: false);
         AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = bias, OutputBias = bias, QkNorm = QkNorm.PerHead };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json), ownRopeScaling: true) with
+        ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json), ownRopeScaling: true) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),
         };
+        model = WindowKeys.ReadQwen(json, model, everyLayer: true);
+        return model.FullAttentionLayers.Count == 0 ? model : throw json.Refused("this family's layers all have a window, or none has");
     }
 
     public override JsonObject Write(ModelConfig config)

@@ -39,7 +39,7 @@ internal static class QwenMoeKeys
         json["num_experts"] = moe.NumExperts;
         json["num_experts_per_tok"] = router.TopK;
         json["router_aux_loss_coef"] = LlamaKeys.Coefficient(config);
-        json["use_sliding_window"] = false;
+        WindowKeys.WriteQwen(config, json);
         return moe;
     }
 }

@@ -45,6 +45,7 @@ internal static class RopeScalingKeys
             ["beta_slow"] = yarn.BetaSlow,
             ["attention_factor"] = yarn.AttentionFactor,
             ["mscale_all_dim"] = yarn.MscaleAllDim,
+            ["truncate"] = yarn.Truncate,
         },
         _ => throw new ArgumentException($"no config.json has words for {scaling.GetType().Name}"),
     };
@@ -55,11 +56,9 @@ internal static class RopeScalingKeys
         float usual = mscale != 0 && allDim != 0
             ? YarnRopeScaling.Growth(factor, mscale) / YarnRopeScaling.Growth(factor, allDim)
             : YarnRopeScaling.Growth(factor);
-        if (json.Has("truncate") && !json.Bool("truncate", absent: true))
-            throw json.Refused("truncate false is not supported");
         return new YarnRopeScaling(factor,
             json.Int("original_max_position_embeddings", max: int.MaxValue, absent: config.Int("max_position_embeddings", max: int.MaxValue)),
             json.Float("beta_fast", aboveMin: true, absent: 32), json.Float("beta_slow", aboveMin: true, absent: 1),
-            json.Float("attention_factor", aboveMin: true, absent: usual));
+            json.Float("attention_factor", aboveMin: true, absent: usual), json.Bool("truncate", absent: true));
     }
 }

@@ -20,7 +20,8 @@ public sealed class UniMoe2 : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        LlamaKeys.RefuseSlidingWindow(json);
+        if (json.Bool("use_sliding_window", absent: false))
+            throw json.Refused("use_sliding_window is not supported for this family");
         if (json.Object("rope_scaling") is { } rope)
         {
             rope.Only("type", "mrope", "default", null);

@@ -12,10 +12,12 @@ public sealed class Attention : AttentionLayer
     private readonly AttentionConfig _config;
     private readonly Projection _q, _k, _v, _o;
     private readonly RmsNorm? _qNorm, _kNorm;
+    private readonly Tensor? _sinks;
     private readonly RopeLayout _rope;
     private readonly AttentionLayout _layout;
 
-    public Attention(ModelConfig model, WeightScope w)
+    /// <param name="layer">Its index: not all layers have the window.</param>
+    public Attention(ModelConfig model, int layer, WeightScope w)
     {
         AttentionConfig c = _config = model.Attention;
         int queries = c.Heads * c.HeadDim, keys = c.KvHeads * c.HeadDim;
@@ -29,8 +31,10 @@ public sealed class Attention : AttentionLayer
             _qNorm = new RmsNorm(model, w["q_norm"], whole ? queries : c.HeadDim);
             _kNorm = new RmsNorm(model, w["k_norm"], whole ? keys : c.HeadDim);
         }
+        if (c.Sinks)
+            _sinks = w.GetF32("sinks", [c.Heads], Init.Normal(model.InitStd));
         _rope = Rope(c, c.HeadDim, first: 0);
-        _layout = Layout(c);
+        _layout = Layout(model, layer);
     }
 
     public override Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
@@ -40,7 +44,7 @@ public sealed class Attention : AttentionLayer
         Tensor v = Project(g, x, _v, null);                                                     // [T, Hkv·K]
         if (cache is not null)
             (k, v) = cache.Append(g, k, v, batch);                                              // [C, Hkv·K]
-        return _o.Forward(g, g.Attention(q, k, v, batch.Sequences, batch.Visible, _layout));
+        return _o.Forward(g, g.Attention(q, k, v, batch.Sequences, batch.Visible, _layout, _sinks));
     }
 
     /// <summary>Projected, normalised, cut off: what of the three the model has.</summary>

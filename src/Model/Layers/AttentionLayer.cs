@@ -14,16 +14,18 @@ public abstract class AttentionLayer
     public abstract Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache);
 
     /// <summary>The kind that the model has.</summary>
-    public static AttentionLayer Of(ModelConfig model, WeightScope w) =>
-        model.Attention.Latent is null ? new Attention(model, w) : new LatentAttention(model, w);
+    /// <param name="layer">Its index.</param>
+    public static AttentionLayer Of(ModelConfig model, int layer, WeightScope w) =>
+        model.Attention.Latent is null ? new Attention(model, layer, w) : new LatentAttention(model, layer, w);
 
     /// <summary>R columns turn, from the given one on.</summary>
     protected static RopeLayout Rope(AttentionConfig c, int headDim, int first) =>
         new(headDim, c.RopeInterleaved, first, c.RopeDim, c.RopeScaling?.Magnitude ?? 1);
 
-    protected static AttentionLayout Layout(AttentionConfig c)
+    protected static AttentionLayout Layout(ModelConfig model, int layer)
     {
+        AttentionConfig c = model.Attention;
         float scale = (c.Scale > 0 ? c.Scale : 1 / MathF.Sqrt(c.HeadDim)) * (c.RopeScaling?.ScoreGrowth ?? 1);
-        return new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, scale, Causal: true, c.Window, c.ValueDim);
+        return new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, scale, Causal: true, model.WindowOf(layer), c.ValueDim);
     }
 }

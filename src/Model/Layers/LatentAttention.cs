@@ -25,7 +25,8 @@ public sealed class LatentAttention : AttentionLayer
     private readonly LatentAttentionConfig _latent;
     private readonly int _fixed, _turned;   // N, R
 
-    public LatentAttention(ModelConfig model, WeightScope w)
+    /// <param name="layer">Its index.</param>
+    public LatentAttention(ModelConfig model, int layer, WeightScope w)
     {
         AttentionConfig c = model.Attention;
         _latent = c.Latent ?? throw new ArgumentException("latent attention has ranks");
@@ -45,7 +46,7 @@ public sealed class LatentAttention : AttentionLayer
         _o = new Projection(model, w["o_proj"], model.HiddenSize, c.Heads * _latent.ValueDim, c.OutputBias);
         _queryRope = Rope(c, c.HeadDim, first: _fixed);
         _keyRope = Rope(c, _turned, first: 0);
-        _layout = Layout(c);
+        _layout = Layout(model, layer);
     }
 
     /// <remarks>

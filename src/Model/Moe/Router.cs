@@ -74,6 +74,6 @@ public readonly record struct RouterContext
     /// <summary>Whether routers that know how are to estimate what choosing another expert would have done to the loss; takes <see cref="Noise"/>.</summary>
     public bool EstimateChoice { get; init; }
 
-    /// <summary>Seed and step of noise and jitter; null where routing must not be random.</summary>
-    public (ulong Seed, long Step)? Noise { get; init; }
+    /// <summary>Seed of noise and jitter and the number of the training pass, which counts micro-batches; null where routing must not be random.</summary>
+    public (ulong Seed, long Pass)? Noise { get; init; }
 }

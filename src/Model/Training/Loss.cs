@@ -13,7 +13,7 @@ public static class Loss
     /// <param name="labelWeight">What each labelled token counts: 1 / labelled tokens of the whole step, over all its micro-batches.</param>
     /// <param name="tokenMask">[T] 1 for tokens, 0 for padding, as the router losses count them; null when nothing is padding.</param>
     /// <param name="tokenWeights">[T] what each token counts in the router losses, relative to the others; empty for all the same.</param>
-    /// <param name="routerScale">Share of this micro-batch in the router losses: 1 / micro-batches.</param>
+    /// <param name="routerScale">Share of this micro-batch in the step: its tokens by all micro-batches' tokens. With it, losses that are means over tokens add up to those of one batch; balance stays a matter of each micro-batch.</param>
     public static LossTerms Of(Tape g, Tensor logits, ReadOnlySpan<int> labels, float labelWeight, IReadOnlyList<LayerOutput> layers,
         IReadOnlyList<RouterLoss> routerLosses, Tensor? tokenMask = null, float routerScale = 1, ReadOnlySpan<float> tokenWeights = default)
     {

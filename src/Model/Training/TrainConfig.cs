@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Moe;
@@ -9,9 +10,9 @@ using MoeFromScratch.Tensors.Checkpoints;
 namespace MoeFromScratch.Model.Training;
 
 /// <summary>
-/// A preset of one's own, from a JSON object: the keys are those that <see cref="Read"/> asks for, and no others. Exactly one
-/// of <c>top_p</c> (the model is a Dynamic-MoE) and <c>top_k</c> (a Mixtral) is there. A router loss whose coefficient is 0,
-/// the default, is not computed.
+/// A preset of one's own, from a JSON object: the keys are those that <see cref="Read"/> asks for, and no others. The model is
+/// what the object at <c>model</c> says, in the words of a <c>moe_from_scratch</c> config.json less its vocabulary; or, in short,
+/// a Dynamic-MoE with <c>top_p</c> or a Mixtral with <c>top_k</c>. A router loss whose coefficient is 0, the default, is not computed.
 /// </summary>
 public static class TrainConfig
 {
@@ -20,11 +21,25 @@ public static class TrainConfig
     {
         ConfigJson json = ConfigJson.Read(path);
         int context = json.Int("context");
+        ModelConfig? own = json.Object("model") is { } model ? Own(model, context) : null;
         Preset preset = new(
-            Path.GetFileNameWithoutExtension(path), $"read from {path}", json.Has("top_k") ? new Mixtral() : new DynamicMoe(),
-            Model(json, context), Training(json, context));
+            Path.GetFileNameWithoutExtension(path), $"read from {path}", own is not null ? new FromScratch() : json.Has("top_k") ? new Mixtral() : new DynamicMoe(),
+            own is not null ? vocabSize => own with { VocabSize = vocabSize } : Model(json, context),
+            Training(json, context, own?.RouterLosses ?? Losses(json)));
         json.RequireAllAsked();
         return preset;
+    }
+
+    /// <summary>A model in full, but for what the text and the run decide.</summary>
+    private static ModelConfig Own(ConfigJson json, int context)
+    {
+        const string Vocabulary = "vocab_size", Positions = "max_positions";
+        JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
+        if (root.ContainsKey(Vocabulary))
+            throw json.Refused($"{Vocabulary} is the tokenizer's: leave it out");
+        root[Vocabulary] = 1;
+        root[Positions] ??= context;
+        return FromScratch.Read(json.Path, root);
     }
 
     private static Func<int, ModelConfig> Model(ConfigJson json, int context)
@@ -48,15 +63,16 @@ public static class TrainConfig
         };
     }
 
-    private static TrainOptions Training(ConfigJson json, int context)
+    private static IReadOnlyList<RouterLoss> Losses(ConfigJson json) =>
+    [
+        new LoadBalanceLoss(json.Float("load_balance", absent: 0)), new RouterEntropyLoss(json.Float("router_entropy", absent: 0)),
+        new RouterZLoss(json.Float("router_z", absent: 0)),
+    ];
+
+    private static TrainOptions Training(ConfigJson json, int context, IReadOnlyList<RouterLoss> losses)
     {
         int steps = json.Int("steps", max: int.MaxValue);
         AdamWOptions adamW = new();
-        RouterLoss[] losses =
-        [
-            new LoadBalanceLoss(json.Float("load_balance", absent: 0)), new RouterEntropyLoss(json.Float("router_entropy", absent: 0)),
-            new RouterZLoss(json.Float("router_z", absent: 0)),
-        ];
         return new TrainOptions
         {
             Steps = steps,
@@ -73,6 +89,7 @@ public static class TrainConfig
             ClipNorm = json.Float("clip_norm", absent: 1),
             RouterLosses = [.. losses.Where(static l => l.Coefficient > 0)],
             BiasUpdateRate = json.Float("bias_update_rate", absent: 0),
+            EstimateChoice = json.Bool("estimate_choice", absent: false),
         };
 
         double Share(string key, double absent) => !json.Has(key) ? absent

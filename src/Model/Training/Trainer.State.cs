@@ -1,6 +1,6 @@
 using System.Globalization;
 using MoeFromScratch.Autograd.Optim;
-using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Families;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -90,8 +90,7 @@ public sealed partial class Trainer
                 $"AdamW beta1 {adamW.Beta1} beta2 {adamW.Beta2} eps {adamW.Eps} decay {adamW.WeightDecay} matrices only {adamW.DecayMatricesOnly}"),
             ["clip norm"] = Text(options.ClipNorm),
             ["seed"] = Text(options.Seed),
-            ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l =>
-                FormattableString.Invariant($"{l.Name} {l.Coefficient}{(l is LoadBalanceLoss b ? $" per {b.Scope}" : "")}"))),
+            ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l => MoeCatalog.Describe(l))),
             ["bias update rate"] = Text(options.BiasUpdateRate),
             ["choice estimator"] = options.EstimateChoice.ToString(),
             ["tokenizer"] = model.Fingerprints.Tokenizer,

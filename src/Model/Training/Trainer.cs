@@ -108,7 +108,8 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         {
             data.Train(options.Seed, step, micro, _inputs, _labels);
             Batch batch = Batch.Packed(_tape, _inputs, _lengths);
-            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, step), estimateChoice: options.EstimateChoice);
+            long pass = (step - 1L) * options.Accumulate + micro + 1;
+            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, pass), estimateChoice: options.EstimateChoice);
             LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
                 routerScale: 1f / options.Accumulate);
             _balance?.Count(_layers, batch.TokenMask);

@@ -36,6 +36,11 @@ public sealed class HostileConfigTests : IDisposable
     [InlineData("\"layers\":[", "\"layers\":[null,", "dense or a mixture")]
     [InlineData("\"layers\":[", "\"layers\":null,\"x\":[", "layers")]
     [InlineData("\"intermediate_size\":7", "\"intermediate_size\":0", "widths lie between")]
+    [InlineData("\"intermediate_size\":3", "\"intermediate_size\":0", "widths lie between")]
+    [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[3]", "full_attention_layers are some of the layers")]
+    [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[-1]", "full_attention_layers are some of the layers")]
+    [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[2,1]", "full_attention_layers are some of the layers")]
+    [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":null", "full_attention_layers")]
     public void OurOwnConfigsAreRefused(string part, string by, string rule)
     {
         using (LanguageModel model = LanguageModel.Create(_backend, Tiny.Family("moe_from_scratch"), Variants.Everything(), seed: 1))
@@ -140,7 +145,10 @@ public sealed class HostileConfigTests : IDisposable
         { "dense-llama", "rope_parameters", "{\"rope_theta\":5}", "rope_parameters is not supported" },
         { "dense-llama", "partial_rotary_factor", "0.5", "partial_rotary_factor is not supported" },
         { "dense-llama", "quantization_config", "{}", "quantization_config is not supported" },
-        { "dense-qwen2", "use_sliding_window", "true", "use_sliding_window is not supported" },
+        { "dense-qwen2", "use_sliding_window", "true", "use_sliding_window without layer_types is ambiguous" },
+        { "dense-qwen2", "max_window_layers", "-1", "max_window_layers must be" },
+        { "dense-qwen2", "layer_types", "[\"sliding_attention\", \"full_attention\", \"full_attention\"]", "but use_sliding_window is false" },
+        { "dense-qwen2", "layer_types", "[\"full_attention\"]", "layer_types must be a list of 3 times" },
         { "dense-qwen2", "tie_word_embeddings", "false", "lm_head.weight" },
         { "olmoe", "clip_qkv", "0", "clip_qkv must be a finite number above 0" },
         { "olmoe", "clip_qkv", "\"1\"", "clip_qkv must be" },
@@ -155,7 +163,8 @@ public sealed class HostileConfigTests : IDisposable
         { "qwen2-moe", "mlp_only_layers", "[-1]", "mlp_only_layers must be a list of integers of at least 0" },
         { "qwen2-moe", "mlp_only_layers", "1", "mlp_only_layers must be a list" },
         { "qwen2-moe", "qkv_bias", "false", "is no part of a qwen2-moe model" },
-        { "qwen2-moe", "use_sliding_window", "true", "use_sliding_window is not supported" },
+        { "qwen2-moe", "use_sliding_window", "true", "use_sliding_window without layer_types is ambiguous" },
+        { "qwen3-moe", "use_sliding_window", "true", "sliding_window is missing" },
         { "qwen3-moe", "moe_intermediate_size", null, "moe_intermediate_size is missing" },
         { "qwen3-moe", "attention_bias", "true", "model.layers.0.self_attn.q_proj.bias" },
         { "qwen3-moe", "head_dim", null, "model.layers.0.self_attn.q_proj.weight" },
@@ -208,6 +217,23 @@ public sealed class HostileConfigTests : IDisposable
         { "llama-moe", "gate_network", "\"linear\"", "model.layers.0.mlp.gate.gate_network.weight" },
         { "llama-moe", "gate_add_noise", "false", "tensor 'model.layers.0.mlp.gate.weight_noise.weight'" },
         { "llama-moe", "num_selects", "9", "num_selects must be an integer from 1 to 8" },
+        { "gpt-oss", "layer_types", "[\"sliding_attention\"]", "layer_types must be a list of 2 times sliding_attention or full_attention" },
+        { "gpt-oss", "layer_types", "[\"full_attention\", \"chunked_attention\"]", "layer_types must be a list of 2 times" },
+        { "gpt-oss", "layer_types", "[\"full_attention\", 1]", "layer_types must be a list of 2 times" },
+        { "gpt-oss", "layer_types", "[\"full_attention\", \"\\ud800\"]", "layer_types holds half a surrogate pair" },
+        { "gpt-oss", "layer_types", "\"full_attention\"", "layer_types must be a list of 2 times" },
+        { "gpt-oss", "sliding_window", "null", "sliding_window is missing" },
+        { "gpt-oss", "sliding_window", "0", "sliding_window must be" },
+        { "gpt-oss", "swiglu_limit", "5.5", "another swiglu_limit than 7" },
+        { "gpt-oss", "swiglu_alpha", "1.7", "or swiglu_alpha than 1.702" },
+        { "gpt-oss", "rope_scaling", null, "rope_scaling is missing" },
+        { "gpt-oss", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":2,\"truncate\":0}", "truncate must be true or false" },
+        { "gpt-oss", "quantization_config", "{\"quant_method\":\"mxfp4\"}", "quantization_config is not supported" },
+        { "gpt-oss", "attention_bias", "false", "is no part of a gpt-oss model" },
+        { "gpt-oss", "head_dim", null, "head_dim is missing" },
+        { "gpt-oss", "intermediate_size", "29", "has shape [6, 40, 56], the config asks for [6, 40, 58]" },
+        { "gpt-oss", "num_local_experts", "5", "model.layers.0.mlp.router.weight" },
+        { "gpt-oss", "num_experts_per_tok", "7", "num_experts_per_tok must be an integer from 1 to 6" },
         { "dynamic-moe", "top_p_threshold", "NaN", "not valid JSON" },
         { "dynamic-moe", "top_p_threshold", "-0.1", "top_p_threshold must be a finite number of at least 0" },
         { "dynamic-moe", "top_p_threshold", "1e39", "top_p_threshold must be" },

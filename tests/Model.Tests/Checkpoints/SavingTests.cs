@@ -237,6 +237,19 @@ public sealed class SavingTests : IDisposable
         Refused("deepseek-v3", v3 with { Layers = [latentMoe with { Banks = [latentMoe.Banks[0], new SharedExpertConfig(14, Gated: true)] }] });
         Refused("deepseek-v3", v3 with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
         Refused("mixtral", mixtral with { Attention = mixtral.Attention with { RotaryDim = 4 } });
+        ModelConfig windows = Variants.All["qwen3-moe windows"], oss = Variants.All["gpt-oss"];
+        MoeConfig clamped = (MoeConfig)oss.Layers[0];
+        Refused("qwen3-moe", windows with { FullAttentionLayers = [0] });
+        Refused("mixtral", mixtral with { Attention = mixtral.Attention with { Window = 3 }, FullAttentionLayers = [1] });
+        Refused("mixtral", mixtral with { Attention = mixtral.Attention with { Sinks = true } });
+        Refused("mixtral", mixtral with { Layers = [topK with { Router = new TopKRouterConfig(2) { Gate = new GateConfig { Bias = true } } }] });
+        Refused("gpt-oss", oss with { Attention = oss.Attention with { Sinks = false } });
+        Refused("gpt-oss", oss with { Attention = oss.Attention with { OutputBias = false } });
+        Refused("gpt-oss", oss with { Layers = [topK] });
+        Refused("gpt-oss", oss with { Layers = [clamped with { Router = new TopKRouterConfig(2) }, clamped] });
+        Refused("gpt-oss", oss with { Layers = [clamped with { Banks = [.. clamped.Banks, new ZeroExpertsConfig(1)] }] });
+        Tiny.Family("gpt-oss").Write(oss);
+        Tiny.Family("mixtral").Write(mixtral with { FullAttentionLayers = [1] });   // there is no window to be without
         ModelConfig plusPlus = Variants.All["moe-plus-plus standardized, plain input"];
         MoeConfig zero = (MoeConfig)plusPlus.Layers[0];
         MoePlusPlusRouterConfig router = (MoePlusPlusRouterConfig)zero.Router;

@@ -50,6 +50,16 @@ public static class Variants
             Split(0.02f, twoLayers: true, 2, 0.5f, [new(2, 5), new(1, 9)], [new(1, 9), new(1, 4), new(1, 6)]) with { TieWordEmbeddings = true },
         ["llama-moe one expert"] = Split(0.01f, twoLayers: true, 3, 3, [new(1, 7)], [new(1, 7)]),
 
+        ["qwen2 window in one layer"] = Windows(Dense(Biased(Heads(2, 1, 12), output: false) with { Window = 3 }, new(7)), full: [0]),
+        ["qwen2-moe window in one layer"] =
+            Windows(Model(Biased(Heads(2, 1, 10), output: false) with { Window = 2 }, Repeat(Experts(2, 5, 7, false, new SharedExpertConfig(5, Gated: true)), 3)), full: [0, 2]),
+        ["qwen3-moe windows"] = Model(Heads(2, 1, 10) with { QkNorm = QkNorm.PerHead, Window = 4 }, Repeat(Experts(2, 3, 7), 2)),
+        ["gpt-oss"] = Oss(Heads(4, 2, 6) with { Window = 3 }, topK: 2, count: 5, width: 7, full: [1]),
+        ["gpt-oss yarn between pairs, first layer full"] = Oss(
+            Heads(2, 1, 10) with { Window = 1, RopeScaling = new YarnRopeScaling(4, 8, 16, 0.5f, 1.2f, Truncate: false) }, topK: 3, count: 4, width: 1, full: [0]),
+        ["gpt-oss windows everywhere, all experts, tied"] = Oss(Heads(3, 3, 4) with { Window = 4 }, topK: 3, count: 3, width: 9) with { TieWordEmbeddings = true },
+        ["gpt-oss no windows, no biases"] = Oss(Heads(6, 1, 2), topK: 2, count: 6, width: 3, biases: false),
+
         ["moe-plus-plus two layers of gate"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: true, std: 0, scale: 2, ffn: 3, width: 5),
         ["moe-plus-plus standardized, plain input"] = PlusPlus(MoePlusPlusGating.WithoutZero, twoLayers: false, std: 1.3f, scale: 1, ffn: 5, width: 7),
         ["moe-plus-plus mixtral gating, one network"] = PlusPlus(MoePlusPlusGating.Mixtral, twoLayers: true, std: 0, scale: 1, ffn: 1, width: 9),
@@ -63,7 +73,8 @@ public static class Variants
         ["deepseek-v3 one group, no rank for queries"] = DeepSeek(Latent(2, 6, 4, new(7, 5)), V3(3, groups: 1, top: 1), new(5, 7), shared: 14, dense: 1),
         ["deepseek-v3 raw weights, halves, biases, yarn, tied"] = DeepSeek(
             Biased(Latent(3, 4, 6, new(9, 11, 8))) with { RopeInterleaved = false, RopeScaling = new YarnRopeScaling(4, 8, 16, 0.5f, 1.2f) { MscaleAllDim = 0.7f } },
-            V3(2, groups: 3, top: 2) with { Renormalize = false }, new(6, 5), shared: 0, dense: 0) with { TieWordEmbeddings = true },
+            V3(2, groups: 3, top: 2) with { Renormalize = false }, new(6, 5), shared: 0, dense: 0) with
+        { TieWordEmbeddings = true },
         ["deepseek-v2 greedy"] = DeepSeek(Latent(2, 5, 2, new(6, 8)), new(3), new(5, 7), shared: 7, dense: 1),
         ["deepseek-v2 grouped, stretched"] = DeepSeek(
             Latent(2, 3, 8, new(10, 3, 6)) with { RopeScaling = new LinearRopeScaling(3) },
@@ -72,13 +83,16 @@ public static class Variants
         ["moe_from_scratch everything"] = Everything(),
         ["moe_from_scratch heads turned in part"] = Model(
             Heads(2, 1, 9) with { RotaryDim = 4, RopeInterleaved = true, QkNorm = QkNorm.PerHead },
-            new MoeConfig(V3(2, 2, 1) with { GroupBest = 1, Scores = RouterScores.Softmax }, [new FfnExpertsConfig(4, 6)])) with { RouterLosses = [] },
+            new MoeConfig(V3(2, 2, 1) with { GroupBest = 1, Scores = RouterScores.Softmax }, [new FfnExpertsConfig(4, 6)])) with
+        { RouterLosses = [] },
         ["moe_from_scratch latent, all columns turned"] = Model(Latent(2, 0, 6, new(5, 4, 7)) with { Window = 5 }, new DenseConfig(6)) with { RouterLosses = [] },
         ["moe_from_scratch paper's MoE++"] = FromScratch(
             new MoePlusPlusRouterConfig(2) { Gate = new GateConfig { HiddenSize = 7, Residual = true }, LogitsStd = 1.2f },
             new FfnExpertsConfig(4, 6), new ZeroExpertsConfig(2), new CopyExpertsConfig(1), new ConstantExpertsConfig(1)),
         ["moe_from_scratch min-p, not strict"] = FromScratch(
             new TopPRouterConfig(0.9f, Renormalize: true) { MinP = 0.3f, Strict = false }, new FfnExpertsConfig(2, 6), new FfnExpertsConfig(3, 8) { Fused = true }),
+        ["moe_from_scratch clamped experts behind others, a gate of two layers with bias"] = FromScratch(
+            new TopKRouterConfig(3) { Gate = new GateConfig { HiddenSize = 5, Bias = true } }, new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 6), new ClampedExpertsConfig(3, 4)),
         ["moe_from_scratch nothing but zeros"] = FromScratch(new TopKRouterConfig(1), new ZeroExpertsConfig(3)),
     };
 
@@ -95,6 +109,14 @@ public static class Variants
 
     private static ModelConfig Model(AttentionConfig attention, params FeedForwardConfig[] layers) =>
         Tiny.Config("mixtral") with { Attention = attention, Layers = layers };
+
+    private static FeedForwardConfig[] Repeat(FeedForwardConfig layer, int count) => [.. Enumerable.Repeat(layer, count)];
+
+    private static ModelConfig Windows(ModelConfig model, params IReadOnlyList<int> full) => model with { FullAttentionLayers = full };
+
+    private static ModelConfig Oss(AttentionConfig attention, int topK, int count, int width, bool biases = true, params IReadOnlyList<int> full) =>
+        Windows(Model(attention with { Sinks = true, QkvBias = biases, OutputBias = biases },
+            Repeat(new MoeConfig(new TopKRouterConfig(topK) { Gate = new GateConfig { Bias = true } }, [new ClampedExpertsConfig(count, width)]), 2)), full);
 
     private static ModelConfig Granite(AttentionConfig attention, int topK, int count, int width) =>
         Model(attention with { Scale = 0.4f }, new MoeConfig(new TopKRouterConfig(topK), [new FfnExpertsConfig(count, width) { Stacked = true }])) with
@@ -181,8 +203,13 @@ public static class Variants
         ModelConfig tiny = FromScratch(
             new DcMoeRouterConfig(0.8f) { Gate = new GateConfig { HiddenSize = 9, Residual = true }, Jitter = 0.1f },
             new FfnExpertsConfig(2, 7), new ConstantExpertsConfig(2), new FfnExpertsConfig(1, 5) { Shared = true }, new CopyExpertsConfig(1),
-            new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 4) { Fused = true });
-        return tiny with { Layers = [tiny.Layers[0], new DenseConfig(6), ((MoeConfig)tiny.Layers[1]) with { InputScale = 1.5f }] };
+            new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 4) { Fused = true }, new ClampedExpertsConfig(1, 3));
+        return tiny with
+        {
+            Attention = tiny.Attention with { Sinks = true },
+            FullAttentionLayers = [1],
+            Layers = [tiny.Layers[0], new DenseConfig(6), ((MoeConfig)tiny.Layers[1]) with { InputScale = 1.5f }],
+        };
     }
 
     private static ModelConfig FromScratch(RouterConfig router, params IReadOnlyList<ExpertBankConfig> banks) => Tiny.Config("mixtral") with

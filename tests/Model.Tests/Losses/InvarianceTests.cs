@@ -37,27 +37,66 @@ public sealed class InvarianceTests
         }
     }
 
+    /// <summary>Three sequences of different lengths at once, one by one, and two and one: each part counts by its tokens.</summary>
     [Theory]
     [MemberData(nameof(Runs))]
     public void MicroBatchesAddUp(string golden, string machine)
     {
         using Subject s = new(golden, machine);
-        int length = s.Length;
-        Values whole = s.Run((g, x) => x.Add(g, Batch.Packed(g, s.Ids, [length, length]), Loss.NextTokens(s.Ids, length), TokenLosses, 1));
-        Values split = s.Run((g, x) =>
+        int[] lengths = [s.Length, s.Length - 7, 7];
+        Values whole = s.Run((g, x) => Add(g, x, 0, 3));
+        whole.AssertClose(s.Run((g, x) =>
         {
-            for (int b = 0; b < 2; b++)
-            {
-                int[] ids = s.Ids[(b * length)..((b + 1) * length)];
-                x.Add(g, Batch.Packed(g, ids, [length]), Loss.NextTokens(ids, length), TokenLosses, 0.5f);
-            }
+            Add(g, x, 0, 1);
+            Add(g, x, 1, 2);
+            Add(g, x, 2, 3);
+        }));
+        whole.AssertClose(s.Run((g, x) =>
+        {
+            Add(g, x, 0, 2);
+            Add(g, x, 2, 3);
+        }));
+
+        void Add(Tape g, Values x, int from, int to)
+        {
+            int[][] sequences = [.. Enumerable.Range(from, to - from).Select(i => s.Ids.AsSpan(lengths[..i].Sum(), lengths[i]).ToArray())];
+            int[] ids = [.. sequences.SelectMany(static q => q)], labels = [.. sequences.SelectMany(static q => Loss.NextTokens(q, q.Length))];
+            x.Add(g, Batch.Packed(g, ids, lengths.AsSpan(from, to - from)), labels, TokenLosses, (float)ids.Length / s.Ids.Length);
+        }
+    }
+
+    /// <summary>What evens out the experts' loads is a matter of each micro-batch: a step's value is their mean, each by its formula in double.</summary>
+    [Theory]
+    [InlineData("dynamic-moe", "load_balance")]
+    [InlineData("dynamic-moe", "load_balance over all layers")]
+    [InlineData("mixtral", "load_balance")]
+    [InlineData("mixtral", "load_balance over all layers")]
+    [InlineData("moe-plus-plus", "heterogeneous_balance")]
+    [InlineData("uni-moe-2", "dcmoe_balance")]
+    [InlineData("llama-moe", "importance_load")]
+    public void BalanceIsTheMeanOverMicroBatches(string golden, string name)
+    {
+        (RouterLoss loss, Func<IReadOnlyList<Routed>, double> formula) = Balances.Named(name);
+        using Subject s = new(golden, Machines.Reference);
+        int[][] halves = [s.Ids[..s.Length], s.Ids[s.Length..]];
+        Values[] values = [.. halves.Select(ids => s.Run((g, x) => x.Add(g, Batch.Packed(g, ids, [s.Length]), Loss.NextTokens(ids, s.Length), [loss], 1)))];
+        Values step = s.Run((g, x) =>
+        {
+            foreach (int[] ids in halves)
+                x.Add(g, Batch.Packed(g, ids, [s.Length]), Loss.NextTokens(ids, s.Length), [loss], 0.5f);
         });
-        whole.AssertClose(split);
+        double[] expected = [.. halves.Select(ids => formula(s.Route(ids)))];
+        Assert.NotEqual(expected[0], expected[1], 1e-3);
+        Assert.Equal(expected[0], values[0].RouterLoss, 1e-5);
+        Assert.Equal(expected[1], values[1].RouterLoss, 1e-5);
+        Assert.Equal((expected[0] + expected[1]) / 2, step.RouterLoss, 1e-5);
     }
 
     /// <summary>A batch's losses and gradients.</summary>
     private sealed class Values(LanguageModel model, int labels)
     {
+        public float RouterLoss => _losses[2];
+
         private readonly float[] _losses = new float[6];
         private List<float[]> _gradients = [];
 
@@ -106,6 +145,15 @@ public sealed class InvarianceTests
             _model.Weights.ZeroGrad();
             body(g, values);
             return values;
+        }
+
+        /// <summary>What the routers do with one sequence.</summary>
+        public IReadOnlyList<Routed> Route(int[] ids)
+        {
+            using Tape g = Tape.Inference(_backend, keepAll: true);
+            List<LayerOutput> layers = [];
+            _model.Transformer.Forward(g, Batch.Packed(g, ids, [ids.Length]), layers);
+            return [.. layers.Where(static l => l.Routing is not null).Select(l => Routed.Of(_backend, l.Routing!.Value))];
         }
 
         public void Dispose()

@@ -19,7 +19,7 @@ public sealed class RouterLossTests
     /// <summary>Some experts busier than others, one to three per token.</summary>
     private static readonly float[] Uneven = [1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1];
 
-    public static TheoryData<string> All { get; } = ["load_balance Layer", "load_balance Model", "router_z", "router_entropy"];
+    public static TheoryData<string> All { get; } = ["load_balance Layer", "load_balance Model", "load_balance per choice", "router_z", "router_entropy"];
 
     [Theory]
     [InlineData(BalanceScope.Layer)]
@@ -29,6 +29,8 @@ public sealed class RouterLossTests
         LoadBalanceLoss loss = new(1, scope);
         Assert.Equal(2, Value(loss, [Filled(3)], [Spread]), 1e-6);
         Assert.Equal(2, Value(loss, [Filled(0), Filled(-7)], [Spread, Spread]), 1e-6);
+        Assert.Equal(1, Value(loss with { PerChoice = true }, [Filled(3)], [Spread]), 1e-6);
+        Assert.Equal(1, Value(loss with { PerChoice = true }, [Filled(0), Filled(-7)], [Spread, Uneven]), 1e-6);
     }
 
     /// <summary>Everyone to one expert costs E; two layers that collapse onto different ones cost half of it when taken together.</summary>
@@ -39,6 +41,7 @@ public sealed class RouterLossTests
         Assert.Equal(E, Value(new LoadBalanceLoss(1), logits, selected), 1e-6);
         Assert.Equal(E / 2.0, Value(new LoadBalanceLoss(1, BalanceScope.Model), logits, selected), 1e-6);
         Assert.Equal(E, Value(new LoadBalanceLoss(1, BalanceScope.Model), [Peaked(1), Peaked(1)], [Choice(1), Choice(1)]), 1e-6);
+        Assert.Equal(E, Value(new LoadBalanceLoss(1) { PerChoice = true }, logits, selected), 1e-6);
     }
 
     [Fact]
@@ -109,6 +112,7 @@ public sealed class RouterLossTests
     {
         "load_balance Layer" => new LoadBalanceLoss(1),
         "load_balance Model" => new LoadBalanceLoss(1, BalanceScope.Model),
+        "load_balance per choice" => new LoadBalanceLoss(1) { PerChoice = true },
         "importance_load" => new ImportanceLoadLoss(1),
         "router_z" => new RouterZLoss(1),
         _ => new RouterEntropyLoss(1),

@@ -16,7 +16,7 @@ public sealed class GoldenCase
         "dynamic-moe", "mixtral", "mixtral-bf16-sharded", "dense-llama", "dense-qwen2",
         "moe-plus-plus", "moe-plus-plus-mixtral-gating",
         "uni-moe-2", "uni-moe-2-drop", "uni-moe-2-drop-position", "uni-moe-2-topk",
-        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied", "granitemoe", "phimoe", "llama-moe", "deepseek-v3", "deepseek-v3-yarn",
+        "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied", "granitemoe", "phimoe", "llama-moe", "gpt-oss", "deepseek-v3", "deepseek-v3-yarn",
     ];
 
     /// <summary>Those whose reference can be trained.</summary>

@@ -65,14 +65,15 @@ public sealed class NewcomerTests
             Assert.Throws<ArgumentException>(() => Tiny.Family(name).Write(config));
         }
     }
+}
 
-    private sealed class Homemade : Family
-    {
-        public override string Name => "homemade";
-        public override string Architecture => "Homemade";
-        public override bool Recognises(ConfigJson json) => false;
-        public override ModelConfig Read(ConfigJson json) => throw new NotSupportedException();
-        public override JsonObject Write(ModelConfig config) => [];
-        public override string NameInFile(string path) => path;
-    }
+/// <summary>A family whose models are not read back.</summary>
+public sealed class Homemade : Family
+{
+    public override string Name => "homemade";
+    public override string Architecture => "Homemade";
+    public override bool Recognises(ConfigJson json) => false;
+    public override ModelConfig Read(ConfigJson json) => throw new NotSupportedException();
+    public override JsonObject Write(ModelConfig config) => [];
+    public override string NameInFile(string path) => path;
 }

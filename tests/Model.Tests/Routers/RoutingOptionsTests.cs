@@ -46,6 +46,7 @@ public sealed class RoutingOptionsTests
             Assert.Equal(1, weights.AsSpan(4 * t, 4).ToArray().Sum(), 1e-5f);
         Assert.All(trace.Find("router.1.selected_count")!.Host<long>().ToArray(), static c => Assert.Equal(4, c));
         Assert.Equal(Logits("mixtral", null), Logits("mixtral", new([], [2], [])));
+        Assert.Equal(Logits("gpt-oss", null), Logits("gpt-oss", new([], [2], [])));   // the router's bias goes along
     }
 
     [Theory]

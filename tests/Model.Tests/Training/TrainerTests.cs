@@ -1,9 +1,11 @@
 using MoeFromScratch.Autograd;
 using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Tests.Routers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -95,6 +97,41 @@ public sealed class TrainerTests
         TrainStep step = trainer.Step();
         Assert.Equal(loss, step.Loss, 1e-6f * loss);
         Assert.Equal(norm, step.GradNorm, 1e-5f * norm);
+    }
+
+    /// <summary>No two passes of a run share their random numbers, whether they are steps or parts of one; a resumed run counts on.</summary>
+    [Fact]
+    public void EveryPassHasItsOwnNoise()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        List<(ulong, long)?> seen = [];
+        ModelConfig tiny = Tiny.Config("mixtral");
+        ModelConfig config = tiny with { Layers = [new MoeConfig(new ListeningRouterConfig(seen), ((MoeConfig)tiny.Layers[0]).Banks)], RouterLosses = [] };
+        using LanguageModel model = LanguageModel.Create(backend, new Homemade(), config, seed: 1);
+        TokenData data = new([.. Enumerable.Range(0, 400).Select(static i => i % 5)], Context);
+        using Trainer trainer = new(model, data, Texts.Options(Context) with { Steps = 2, Accumulate = 3 });
+        trainer.Run(static _ => { });
+        Assert.Equal([.. Enumerable.Range(1, 6).Select(static n => ((ulong, long)?)(11ul, n))], seen);
+        trainer.Validate();
+        Assert.Null(seen[^1]);
+    }
+
+    /// <summary>Top-2, and it writes down what noise it was given.</summary>
+    private sealed record ListeningRouterConfig(List<(ulong, long)?> Seen) : RouterConfig
+    {
+        public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w) =>
+            new ListeningRouter(Seen, new TopKRouterConfig(2).Build(model, moe, w));
+
+        public override int MaxExperts(int numExperts) => 2;
+    }
+
+    private sealed class ListeningRouter(List<(ulong, long)?> seen, Router inner) : Router
+    {
+        public override Routing Route(Tape g, Tensor x, in RouterContext context)
+        {
+            seen.Add(context.Noise);
+            return inner.Route(g, x, context);
+        }
     }
 
     [Fact]

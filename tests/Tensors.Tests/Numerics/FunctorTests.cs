@@ -11,6 +11,8 @@ public sealed class FunctorTests
         [typeof(Silu)] = x => x / (1 + Math.Exp(-x)),
         [typeof(Relu)] = x => Math.Max(x, 0),
         [typeof(Clip)] = x => Math.Clamp(x, -1, 1),
+        [typeof(CappedSwish)] = x => Math.Min(x, 7) / (1 + Math.Exp(-1.702 * Math.Min(x, 7))),
+        [typeof(ClippedPlusOne)] = x => Math.Clamp(x, -7, 7) + 1,
         [typeof(Tanh)] = Math.Tanh,
         [typeof(Softplus)] = x => Math.Log(1 + Math.Exp(x)),
         [typeof(Gelu)] = x => x * NormalDistribution(x),

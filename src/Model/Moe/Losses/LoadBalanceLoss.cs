@@ -15,11 +15,15 @@ public enum BalanceScope
 
 /// <summary>
 /// Load balance: E · Σ_e f_e P_e, with f_e the share of tokens that selected expert e (before dropping, no gradient) and
-/// P_e the mean probability of e (Fedus et al., 2021). f sums to the experts per token k, so the value is k when balanced
-/// and k = 1 collapsed onto one expert gives E; MegaBlocks divides f by k, we and transformers do not.
+/// P_e the mean probability of e (Fedus et al., 2021). f sums to the experts per token k, so the value is k when balanced, as
+/// in transformers and Dynamic-MoE, and 1 with <see cref="PerChoice"/>, as in MegaBlocks; for Switch's k = 1 both are the same,
+/// and everybody on one expert gives E.
 /// </summary>
 public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = BalanceScope.Layer) : RouterLoss(Coefficient)
 {
+    /// <summary>Whether f is the share of the choices, not of the tokens: divided by the mean experts per token.</summary>
+    public bool PerChoice { get; init; }
+
     public override string Name => "load_balance";
 
     public override bool IsPerLayer => Scope == BalanceScope.Layer;
@@ -33,5 +37,9 @@ public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = Bal
         return Balance(g, f, p);
     }
 
-    private static Tensor Balance(Tape g, Tensor f, Tensor p) => g.Scale(g.RowDot(f, p), f.Cols);
+    private Tensor Balance(Tape g, Tensor f, Tensor p)
+    {
+        Tensor balance = g.Scale(g.RowDot(f, p), f.Cols);
+        return PerChoice ? g.Mul(balance, g.Unary<Reciprocal>(g.RowSum(f))) : balance;
+    }
 }

@@ -6,7 +6,8 @@ namespace MoeFromScratch.Model.Moe.Losses;
 
 /// <summary>
 /// An auxiliary loss on what the routers returned: a pure function of the routings and the tokens' weights, so no module
-/// remembers a batch.
+/// remembers a batch. Means over tokens (z, entropy) are the same however a step is cut into micro-batches; products of means
+/// (balance, CV²) are each micro-batch's own, and a step takes their mean.
 /// </summary>
 /// <param name="Coefficient">Its factor in the total loss.</param>
 public abstract record RouterLoss(float Coefficient)
