@@ -39,7 +39,8 @@ public readonly record struct Batch
 
     /// <summary>Sequences of equal length with padding, as references take them: padded tokens are computed but nobody sees them.</summary>
     /// <param name="mask">1 for tokens, 0 for padding, like <paramref name="tokens"/>.</param>
-    public static Batch Padded(Tape g, ReadOnlySpan<int> tokens, int sequences, ReadOnlySpan<int> mask)
+    /// <param name="seesFirst">Whether a sequence's first token is seen even where it is padding, see <see cref="AttentionConfig.SeesFirst"/>.</param>
+    public static Batch Padded(Tape g, ReadOnlySpan<int> tokens, int sequences, ReadOnlySpan<int> mask, bool seesFirst = false)
     {
         int length = tokens.Length / sequences;
         int[] lengths = new int[sequences], visible = new int[tokens.Length * length];
@@ -49,6 +50,7 @@ public readonly record struct Batch
         {
             weight[t] = mask[t];
             mask.Slice(t / length * length, length).CopyTo(visible.AsSpan(t * length));
+            visible[t * length] |= seesFirst ? 1 : 0;
         }
         return Packed(g, tokens, lengths) with
         {

@@ -8,12 +8,13 @@ using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model;
 
-/// <summary>One layer: x += attention(norm(x)); x += feedForward(norm(x)).</summary>
+/// <summary>One layer: x += attention(norm(x)); x += feedForward(norm(x)); and a second feed-forward part where the first says so.</summary>
 public sealed class Block
 {
     private readonly Norm _inputNorm, _postAttentionNorm;
     private readonly AttentionLayer _attention;
     private readonly float _residualMultiplier;
+    private readonly (Norm Norm, FeedForward Layer)? _then;
 
     /// <param name="layer">Its index.</param>
     public Block(ModelConfig model, int layer, WeightScope w)
@@ -25,9 +26,11 @@ public sealed class Block
         FeedForward = model.Layers[layer] switch
         {
             MoeConfig moe => new MoeLayer(model, moe, w["mlp"]),
-            DenseConfig dense => new SwiGlu(model, dense, w["mlp"]),
+            DenseConfig dense => FeedForward.Dense(model, dense, w["mlp"]),
             FeedForwardConfig other => throw new ArgumentException($"unknown feed-forward layer {other.GetType().Name}"),
         };
+        if (model.Layers[layer] is MoeConfig { Then: { } then })
+            _then = (Norm.Of(model, w["pre_extra_mlp_layernorm"], model.HiddenSize), FeedForward.Dense(model, then, w["extra_mlp"]));
     }
 
     public FeedForward FeedForward { get; }
@@ -37,7 +40,10 @@ public sealed class Block
     {
         Tensor h = Add(g, x, _attention.Forward(g, _inputNorm.Forward(g, x), batch, frequencies, cache));
         (Tensor f, Routing? routing) = FeedForward.Forward(g, _postAttentionNorm.Forward(g, h), context);
-        return new LayerOutput(g.Keep(Add(g, h, f)), routing);
+        h = Add(g, h, f);
+        if (_then is var (norm, layer))
+            h = Add(g, h, layer.Forward(g, norm.Forward(g, h), context).y);
+        return new LayerOutput(g.Keep(h), routing);
     }
 
     private Tensor Add(Tape g, Tensor residual, Tensor y) => g.Add(residual, _residualMultiplier == 1 ? y : g.Scale(y, _residualMultiplier));

@@ -122,6 +122,9 @@ public sealed record AttentionConfig
     /// <summary>With a value above 0, queries, keys and values are cut off at ± it, after their norm.</summary>
     public float ClipQkv { get; init; }
 
+    /// <summary>Whether padding in a sequence's first place is seen all the same (OpenMoE's code); of no effect without padding.</summary>
+    public bool SeesFirst { get; init; }
+
     /// <summary>Factor on the scores; 0 for the usual 1/√K.</summary>
     public float Scale { get; init; }
 
@@ -160,7 +163,11 @@ public abstract record FeedForwardConfig;
 /// <summary>One SwiGLU for all tokens.</summary>
 /// <param name="IntermediateSize">F</param>
 /// <param name="Bias">Whether its three matrices have biases.</param>
-public sealed record DenseConfig(int IntermediateSize, bool Bias = false) : FeedForwardConfig;
+public sealed record DenseConfig(int IntermediateSize, bool Bias = false) : FeedForwardConfig
+{
+    /// <summary>Whether its gate is twice as wide, [2F, D], and half of it a factor without silu, see <see cref="Layers.TwiceGated"/>.</summary>
+    public bool TwiceGated { get; init; }
+}
 
 /// <summary>A router and the experts it chooses from; the banks' order is the order of the router's rows.</summary>
 public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConfig> Banks) : FeedForwardConfig
@@ -171,10 +178,14 @@ public sealed record MoeConfig(RouterConfig Router, IReadOnlyList<ExpertBankConf
     /// <summary>What the experts see is so many times what the router sees.</summary>
     public float InputScale { get; init; } = 1;
 
+    /// <summary>A dense layer after the mixture, with a norm and a residual connection of its own (OpenMoE); null for none.</summary>
+    public DenseConfig? Then { get; init; }
+
     /// <summary>[E] one value for each of the router's columns.</summary>
     public float[] Columns(Func<ExpertBankConfig, float> value) => [.. Banks.SelectMany(b => Enumerable.Repeat(value(b), b.Count))];
 
-    public bool Equals(MoeConfig? other) => other is not null && Router == other.Router && InputScale == other.InputScale && Banks.SequenceEqual(other.Banks);
+    public bool Equals(MoeConfig? other) => other is not null && Router == other.Router && InputScale == other.InputScale && Then == other.Then
+        && Banks.SequenceEqual(other.Banks);
 
     public override int GetHashCode() => HashCode.Combine(Router, Banks.Count);
 }

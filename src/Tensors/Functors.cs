@@ -125,21 +125,14 @@ public readonly struct Softplus : IUnary
     public static V Slope<V>(V x) where V : struct, ILanes<V> => Sigmoid.Apply(x);
 }
 
-/// <summary>gelu(x) = x · Φ(x), Φ the normal distribution function.</summary>
-public readonly struct Gelu : IUnary
+/// <summary>Φ(x), the normal distribution function; its slope is the density.</summary>
+/// <remarks>Φ(x) = erfc(−x/√2) / 2, erfc by Chebyshev fit (Numerical Recipes, 2nd ed., 6.2: relative error below 1.2e-7).</remarks>
+public readonly struct NormalCdf : IUnary
 {
     private const float InverseSqrt2 = 0.70710678f, InverseSqrt2Pi = 0.39894228f;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static V Apply<V>(V x) where V : struct, ILanes<V> => x * Phi(x);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static V Slope<V>(V x) where V : struct, ILanes<V> =>
-        Phi(x) + x * V.Of(InverseSqrt2Pi) * V.Exp(V.Of(-0.5f) * x * x);
-
-    /// <summary>Φ(x) = erfc(−x/√2) / 2, erfc by Chebyshev fit (Numerical Recipes, 2nd ed., 6.2: relative error below 1.2e-7).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static V Phi<V>(V x) where V : struct, ILanes<V>
+    public static V Apply<V>(V x) where V : struct, ILanes<V>
     {
         V z = V.Abs(x) * V.Of(InverseSqrt2);
         V t = V.Of(1) / (V.Of(1) + V.Of(0.5f) * z);
@@ -156,6 +149,19 @@ public readonly struct Gelu : IUnary
         V tail = V.Of(0.5f) * t * V.Exp(p - z * z);   // Φ(−|x|)
         return V.IfPositive(x, V.Of(1) - tail, tail);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Slope<V>(V x) where V : struct, ILanes<V> => V.Of(InverseSqrt2Pi) * V.Exp(V.Of(-0.5f) * x * x);
+}
+
+/// <summary>gelu(x) = x · Φ(x)</summary>
+public readonly struct Gelu : IUnary
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Apply<V>(V x) where V : struct, ILanes<V> => x * NormalCdf.Apply(x);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Slope<V>(V x) where V : struct, ILanes<V> => NormalCdf.Apply(x) + x * NormalCdf.Slope(x);
 }
 
 /// <summary>gelu by tanh: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) = x · σ(2√(2/π) · (x + 0.044715 x³))</summary>

@@ -22,6 +22,7 @@ public static partial class GradientRows
         .. Functor<ClippedPlusOne>(AcrossSeven),
         .. Functor<Tanh>(),
         .. Functor<Softplus>(),
+        .. Functor<NormalCdf>(),
         .. Functor<Gelu>(),
         .. Functor<GeluTanh>(),
         .. Functor<Square>(),

@@ -94,7 +94,11 @@ internal static class InspectVerb
             string prefix = $"model.layers.{i}.mlp.experts.";
             long[] each = new long[moe.NumExperts];   // of the experts to choose from; zero-computation experts have few or none
             foreach (Tensor p in model.Weights.All.Where(p => p.Name!.StartsWith(prefix, StringComparison.Ordinal)))
-                each[int.Parse(p.Name!.AsSpan(prefix.Length, p.Name!.IndexOf('.', prefix.Length) - prefix.Length), CultureInfo.InvariantCulture)] += p.Count;
+                if (int.TryParse(p.Name![prefix.Length..].Split('.')[0], CultureInfo.InvariantCulture, out int expert))
+                    each[expert] += p.Count;
+                else
+                    for (int e = 0; e < p.Shape[0]; e++)    // all experts in one tensor
+                        each[e] += p.Count / p.Shape[0];
             long[] choice = [.. moe.Columns(static b => b.IsShared ? 0 : 1).Zip(each).Where(static e => e.First > 0).Select(static e => e.Second).Order()];
             experts += each.Sum();
             least += choice.Take(moe.Router.MinExperts(choice.Length)).Sum();
@@ -107,14 +111,17 @@ internal static class InspectVerb
     {
         null => "none",
         TopKRouterConfig k => $"top-{k.TopK}{(k.Renormalize ? ", renormalised" : "")}",
+        GroupedTopKRouterConfig g => $"top-{g.TopK} of {g.Scores.ToString().ToLowerInvariant()} scores"
+            + $"{(g.TopGroups < g.Groups ? $" in {g.TopGroups} of {g.Groups} groups" : "")}{(g.Renormalize ? ", renormalised" : "")}",
         TopPRouterConfig p => $"top-p {p.TopP}",
+        SwitchRouterConfig s => $"top-{s.TopK}{(s.Capacity is null ? "" : ", with a capacity")}",
         var other => other.GetType().Name.Replace("RouterConfig", "", StringComparison.Ordinal),
     };
 
     private static string Class(string path) =>
         path.Contains(".experts.", StringComparison.Ordinal) || path.Contains(".shared_experts.", StringComparison.Ordinal) ? "experts"
         : path.Contains(".mlp.gate.", StringComparison.Ordinal) || path.Contains(".mlp.gate_map.", StringComparison.Ordinal) ? "router"
-        : path.Contains(".mlp.", StringComparison.Ordinal) ? "dense"
+        : path.Contains(".mlp.", StringComparison.Ordinal) || path.Contains(".extra_mlp.", StringComparison.Ordinal) ? "dense"
         : path.Contains(".self_attn.", StringComparison.Ordinal) ? "attention"
         : path.Contains("norm.", StringComparison.Ordinal) ? "norms"
         : path.StartsWith("lm_head", StringComparison.Ordinal) ? "output" : "embedding";

@@ -41,7 +41,7 @@ public abstract class Family
     public static IReadOnlyList<Family> All { get; } =
     [
         new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2(),
-        new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(), new LlamaMoe(), new GptOss(),
+        new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(), new LlamaMoe(), new OpenMoe(), new GptOss(),
         new DeepSeekV3(), new DeepSeekV2(), new FromScratch(),
     ];
 

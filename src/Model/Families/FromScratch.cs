@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Tensors.Checkpoints;
 
@@ -109,11 +110,21 @@ public sealed class FromScratch : Family
     {
         if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
             return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
-        if (moe.Banks.OfType<FfnExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize))
-            || moe.Banks.OfType<ClampedExpertsConfig>().Any(static b => !Dimensions(b.IntermediateSize)) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension)
+        if (moe.Banks.Any(static b => !Dimensions(Width(b))) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension
+            || (moe.Then is { } then && !Dimensions(then.IntermediateSize)))
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }
+
+    private static int Width(ExpertBankConfig bank) => bank switch
+    {
+        FfnExpertsConfig b => b.IntermediateSize,
+        MlpExpertsConfig b => b.IntermediateSize,
+        TwiceGatedExpertsConfig b => b.IntermediateSize,
+        ClampedExpertsConfig b => b.IntermediateSize,
+        SharedExpertConfig b => b.IntermediateSize,
+        _ => 1,
+    };
 
     private static bool Dimensions(params ReadOnlySpan<int> values)
     {

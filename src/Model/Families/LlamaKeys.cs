@@ -10,9 +10,12 @@ internal static class LlamaKeys
     /// <summary>Everything but the feed-forward layers.</summary>
     /// <param name="layers">Builds layer i of n.</param>
     /// <param name="ownRopeScaling">The family has looked at rope_scaling itself.</param>
-    public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers, bool ownRopeScaling = false)
+    /// <param name="ownActivation">And at hidden_act.</param>
+    public static ModelConfig Read(ConfigJson json, AttentionConfig attention, float absentEps, Func<int, FeedForwardConfig> layers,
+        bool ownRopeScaling = false, bool ownActivation = false, int? absentPositions = null)
     {
-        json.Only("hidden_act", "silu", "swish");
+        if (!ownActivation)
+            json.Only("hidden_act", "silu", "swish");
         json.Refuse("quantization_config", "rope_parameters");
         if (!ownRopeScaling)
             json.Refuse("rope_scaling");
@@ -25,7 +28,7 @@ internal static class LlamaKeys
             HiddenSize = json.Int("hidden_size"),
             Attention = attention,
             Layers = [.. Enumerable.Range(0, json.Int("num_hidden_layers", max: ConfigJson.MaxLayers)).Select(layers)],
-            MaxPositions = json.Int("max_position_embeddings", max: int.MaxValue),
+            MaxPositions = json.Int("max_position_embeddings", max: int.MaxValue, absent: absentPositions),
             RmsNormEps = json.Float("rms_norm_eps", aboveMin: true, absent: absentEps),
             TieWordEmbeddings = json.Bool("tie_word_embeddings", absent: false),
             InitStd = json.Float("initializer_range", absent: 0.02f),

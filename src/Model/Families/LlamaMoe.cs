@@ -36,7 +36,8 @@ public sealed class LlamaMoe : Family
         AttentionConfig attention = LlamaKeys.Attention(json,
             kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")), headDim: 0, RopeTheta);
         return LlamaKeys.Read(json, attention, absentEps: 1e-6f, layer => new MoeConfig(
-            new NoisyTopKRouterConfig(topK, scale[layer], noise) { Gate = new GateConfig { HiddenSize = twoLayers ? experts : 0 } }, banks[layer])) with
+            new NoisyTopKRouterConfig(topK, scale[layer], noise) { LoadRule = LoadRule.NoiseAlone, Gate = new GateConfig { HiddenSize = twoLayers ? experts : 0 } },
+            banks[layer])) with
         {
             RouterLosses = [new ImportanceLoadLoss(json.Float("gate_balance_loss_weight", absent: 0.01f))],
         };

@@ -21,14 +21,14 @@ public static class MoeCatalog
         [
             ("top_k", typeof(TopKRouterConfig)), ("top_p", typeof(TopPRouterConfig)), ("moe_plus_plus", typeof(MoePlusPlusRouterConfig)),
             ("dcmoe", typeof(DcMoeRouterConfig)), ("noisy_top_k", typeof(NoisyTopKRouterConfig)), ("sparse_mixer", typeof(SparseMixerRouterConfig)),
-            ("expert_choice", typeof(ExpertChoiceRouterConfig)), ("base", typeof(BaseRouterConfig)),
+            ("switch", typeof(SwitchRouterConfig)), ("expert_choice", typeof(ExpertChoiceRouterConfig)), ("base", typeof(BaseRouterConfig)),
             ("grouped_top_k", typeof(GroupedTopKRouterConfig)),
         ],
         [typeof(ExpertBankConfig)] =
         [
             ("ffn", typeof(FfnExpertsConfig)), ("zero", typeof(ZeroExpertsConfig)), ("copy", typeof(CopyExpertsConfig)),
-            ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)),
-            ("clamped", typeof(ClampedExpertsConfig)),
+            ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)), ("mlp", typeof(MlpExpertsConfig)),
+            ("clamped", typeof(ClampedExpertsConfig)), ("twice_gated", typeof(TwiceGatedExpertsConfig)),
         ],
         [typeof(RouterLoss)] =
         [

@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Tensors;
 
@@ -10,4 +11,8 @@ public abstract class FeedForward
     /// <param name="x">[T, D]</param>
     /// <returns>y [T, D], and the routing where there was one.</returns>
     public abstract (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context);
+
+    /// <summary>One without experts, of the kind that its config says.</summary>
+    public static FeedForward Dense(ModelConfig model, DenseConfig config, WeightScope w) =>
+        config.TwiceGated ? new TwiceGated(model, config, w) : new SwiGlu(model, config, w);
 }

@@ -36,9 +36,9 @@ public sealed class MoeLayer : FeedForward
 
     public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context)
     {
-        Routing r = _router.Route(g, x, context) with { Banks = _banks };       // decide
+        Routing r = _router.Route(g, x, context) with { Banks = _banks, Sequences = context.Sequences };   // decide
         Tensor input = _inputScale == 1 ? x : g.Scale(x, _inputScale);
-        Tensor y = g.Experts(input, r, _banks);                                 // dispatch, compute, combine   [T, D]
-        return (y, r);
+        Tensor y = g.Experts(input, r, _banks);                                                            // dispatch, compute, combine   [T, D]
+        return (r.PassedOn is { } share ? g.ScaleRows(input, share, onto: y) : y, r);
     }
 }

@@ -24,6 +24,31 @@ public abstract class Router
     /// <summary>A softmax over the columns where the mask is 1, 0 elsewhere and in rows without any.</summary>
     protected static Tensor SoftmaxOver(Tape g, Tensor logits, Tensor mask) => g.Mul(g.Softmax(g.Hide(logits, mask)), mask);
 
+    /// <summary>In training, each element times its own random factor from 1 − size to 1 + size.</summary>
+    /// <param name="site">Tells the uses in a layer apart.</param>
+    protected static Tensor Jittered(Tape g, Tensor x, float size, in RouterContext context, int site)
+    {
+        if (size == 0 || context.Noise is not var (seed, pass))
+            return x;
+        CounterRandom random = CounterRandom.At(seed, pass, context.Layer, site);
+        float[] factors = new float[x.Count];
+        for (int i = 0; i < factors.Length; i++)
+            factors[i] = 1 + size * (2 * random.Uniform((ulong)i) - 1);
+        return g.Mul(x, g.Constant<float>(x.Shape, DType.F32, factors));
+    }
+
+    /// <summary>[T, E] standard normal numbers in training; null where routing must not be random.</summary>
+    protected static Tensor? Draws(Tape g, Shape shape, in RouterContext context, int site)
+    {
+        if (context.Noise is not var (seed, pass))
+            return null;
+        CounterRandom random = CounterRandom.At(seed, pass, context.Layer, site);
+        float[] draws = new float[shape.Count];
+        for (int i = 0; i < draws.Length; i++)
+            draws[i] = random.Normal((ulong)i);
+        return g.Constant<float>(shape, DType.F32, draws);
+    }
+
     /// <summary>[T, E] the same row of constants for each token.</summary>
     protected static Tensor Rows(Tape g, int tokens, ReadOnlySpan<float> columns)
     {
@@ -52,6 +77,9 @@ public abstract record RouterConfig
     /// </summary>
     public virtual bool WeightsSumToOne => false;
 
+    /// <summary>Whether nobody gets the weight of a choice that was dropped, so that it counts as one all the same, of an expert that gives nothing.</summary>
+    public virtual bool DroppedKeepWeight => false;
+
     /// <summary>The fewest.</summary>
     public virtual int MinExperts(int numExperts) => MaxExperts(numExperts);
 }
@@ -67,6 +95,9 @@ public readonly record struct RouterContext
 
     /// <summary>[T] 1 for real tokens, 0 for padding; null when all are real.</summary>
     public Tensor? TokenMask { get; init; }
+
+    /// <summary>[B, 4] I32 which rows are one sequence, see <see cref="Batch.Sequences"/>; null when all are.</summary>
+    public Tensor? Sequences { get; init; }
 
     /// <summary>[T] I32 task of each token's sequence, for task-level routing.</summary>
     public Tensor? Task { get; init; }

@@ -40,11 +40,17 @@ public readonly record struct Routing
     /// <summary><see cref="Offsets"/> on the host, or null where no crossing was needed (at most <see cref="SmallBatch"/> tokens).</summary>
     public int[]? HostOffsets { get; init; }
 
+    /// <summary>[T] what part of each token's own input is added to its output, in place of what was dropped; null for none.</summary>
+    public Tensor? PassedOn { get; init; }
+
     /// <summary>What only this kind of router knows: thresholds, noise, the number wanted before dropping.</summary>
     public RouterDetail? Detail { get; init; }
 
     /// <summary>The banks whose experts the columns are, in order; the layer adds them.</summary>
     public IReadOnlyList<ExpertBank> Banks { get; init; }
+
+    /// <summary>[B, 4] I32 which rows are one sequence, see <see cref="Batch.Sequences"/>; null when all are. The layer adds it.</summary>
+    public Tensor? Sequences { get; init; }
 
     public int Tokens => Logits.Rows;
     public int NumExperts => Logits.Cols;

@@ -33,6 +33,8 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
             return plusPlus with { TopK = At(TopK, layer, layers, "top-k") ?? plusPlus.TopK };
         if (moe.Router is GroupedTopKRouterConfig grouped && TopP.Count + MaxExperts.Count == 0)
             return grouped with { TopK = At(TopK, layer, layers, "top-k") ?? grouped.TopK };
+        if (moe.Router is SwitchRouterConfig choice && TopP.Count + MaxExperts.Count == 0)
+            return choice with { TopK = At(TopK, layer, layers, "top-k") ?? choice.TopK };
         (bool renormalize, float? oldTopP, int oldLimit) = moe.Router switch
         {
             TopKRouterConfig k => (k.Renormalize, null, 0),

@@ -1,6 +1,7 @@
 using MoeFromScratch.Autograd;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -10,14 +11,14 @@ namespace MoeFromScratch.Model.Tracing;
 public static class Tracer
 {
     /// <summary>
-    /// The evaluation pass: input_ids, logits, hidden_states.N, final_norm, aux_loss where the family has one, and router.N.*
+    /// The evaluation pass: input_ids, logits, hidden_states.N, final_norm, aux_loss and z_loss where the family has them, and router.N.*
     /// for each mixture layer N.
     /// </summary>
     public static void Forward(Trace trace, LanguageModel model, TraceInput input)
     {
         using Tape g = Tape.Inference(model.Backend, keepAll: true);
         List<LayerOutput> layers = [];
-        Batch batch = Pack(g, input);
+        Batch batch = Pack(g, model, input);
         ForwardResult result = model.Transformer.Forward(g, batch, layers);
         Shape hidden = [input.Sequences, input.Length, model.Config.HiddenSize];
 
@@ -29,16 +30,14 @@ public static class Tracer
             trace.Add($"hidden_states.{n}", hidden, model.Backend.ToFloats(layer.Hidden));
             if (layer.Routing is not { } r)
                 continue;
-            AddRouting(trace, $"router.{n}", model.Backend, r);
-            if (model.Config.RouterLosses is [{ IsPerLayer: true }, ..] && AuxLoss(g, model, input, [layer], batch.TokenMask) is { } ofLayer)
-                trace.Add($"router.{n}.aux_loss", [], model.Backend.ToFloats(ofLayer));
+            AddRouting(trace, $"router.{n}", model.Backend, r, ((MoeConfig)model.Config.Layers[n]).Router);
+            AddLosses(trace, $"router.{n}.", g, model, input, [layer], batch.TokenMask, perLayer: true);
         }
-        if (AuxLoss(g, model, input, layers, batch.TokenMask) is { } aux)
-            trace.Add("aux_loss", [], model.Backend.ToFloats(aux));
+        AddLosses(trace, "", g, model, input, layers, batch.TokenMask, perLayer: false);
     }
 
     /// <summary>
-    /// The training pass without noise: loss, ce_loss, train.logits, train.aux_loss and grad.NAME for every parameter, by its
+    /// The training pass without noise: loss, ce_loss, train.logits, train.aux_loss, train.z_loss and grad.NAME for every parameter, by its
     /// name in the file. The loss takes the checkpoint's own coefficients.
     /// </summary>
     /// <param name="model">Loaded trainable; its parameters stay as they are.</param>
@@ -50,8 +49,9 @@ public static class Tracer
         trace.Add("loss", [], model.Backend.ToFloats(terms.Total));
         trace.Add("ce_loss", [], model.Backend.ToFloats(terms.CrossEntropy));
         trace.Add("train.logits", [input.Sequences, input.Length, model.Config.VocabSize], model.Backend.ToFloats(logits));
-        if (terms.RouterLosses.Count > 0)
-            trace.Add("train.aux_loss", [], model.Backend.ToFloats(terms.RouterLosses[0]));
+        foreach ((int i, Tensor value) in terms.RouterLosses.Index())
+            if (NameOf(model.Config, i) is { } name)
+                trace.Add($"train.{name}", [], model.Backend.ToFloats(value));
         g.Backward(terms.Total);
         foreach (Tensor p in model.Weights.All)
             trace.Add($"grad.{model.Family.NameInFile(p.Name!)}", p.Shape, model.Backend.ToFloats(p.Grad!));
@@ -80,8 +80,8 @@ public static class Tracer
         trace.Add("train.grad_norm", [steps], norms);
     }
 
-    private static Batch Pack(Tape g, TraceInput input) => input.Mask is { } mask
-        ? Batch.Padded(g, input.Ids, input.Sequences, mask)
+    private static Batch Pack(Tape g, LanguageModel model, TraceInput input) => input.Mask is { } mask
+        ? Batch.Padded(g, input.Ids, input.Sequences, mask, model.Config.Attention.SeesFirst)
         : Batch.Packed(g, input.Ids, [.. Enumerable.Repeat(input.Length, input.Sequences)]);
 
     private static LossTerms Run(Tape g, LanguageModel model, TraceInput input, out Tensor logits)
@@ -91,29 +91,35 @@ public static class Tracer
         if (count == 0)
             throw new ArgumentException("there is no next token to learn from: a row needs two tokens that are no padding");
         List<LayerOutput> layers = [];
-        Batch batch = Pack(g, input);
+        Batch batch = Pack(g, model, input);
         logits = model.Transformer.Forward(g, batch, layers).Logits;
         return Loss.Of(g, logits, labels, 1f / count, layers, model.Config.RouterLosses, batch.TokenMask, tokenWeights: input.TokenWeights);
     }
 
-    /// <summary>The first of the family's own router losses, without its coefficient.</summary>
-    private static Tensor? AuxLoss(Tape g, LanguageModel model, TraceInput input, List<LayerOutput> layers, Tensor? mask)
+    /// <summary>The family's own router losses, without their coefficients.</summary>
+    private static void AddLosses(Trace trace, string prefix, Tape g, LanguageModel model, TraceInput input, List<LayerOutput> layers, Tensor? mask, bool perLayer)
     {
         List<Routing> routings = [.. layers.Where(static l => l.Routing is not null).Select(static l => l.Routing!.Value)];
-        return routings.Count == 0 || model.Config.RouterLosses is not [var loss, ..] ? null
-            : loss.Of(g, routings, Loss.TokenWeights(g, input.Ids.Length, loss, mask, input.TokenWeights));
+        if (routings.Count == 0)
+            return;
+        foreach ((int i, RouterLoss loss) in model.Config.RouterLosses.Index())
+            if (NameOf(model.Config, i) is { } name && (loss.IsPerLayer || !perLayer))
+                trace.Add(prefix + name, [], model.Backend.ToFloats(loss.Of(g, routings, Loss.TokenWeights(g, input.Ids.Length, loss, mask, input.TokenWeights))));
     }
 
-    private static void AddRouting(Trace trace, string name, IBackend backend, in Routing r)
+    /// <summary>aux_loss for the first of the router losses, z_loss for a z-loss after it; null for others.</summary>
+    private static string? NameOf(ModelConfig config, int loss) => loss == 0 ? "aux_loss" : config.RouterLosses[loss] is RouterZLoss ? "z_loss" : null;
+
+    private static void AddRouting(Trace trace, string name, IBackend backend, in Routing r, RouterConfig router)
     {
         int tokens = r.Tokens, experts = r.NumExperts;
-        float[] kept = backend.ToFloats(r.Kept);
+        float[] kept = backend.ToFloats(r.Kept), chosen = router.DroppedKeepWeight ? backend.ToFloats(r.Selected) : kept;
         long[] mask = [.. kept.Select(static k => k > 0 ? 1L : 0L)], ffn = new long[tokens], slots = new long[tokens];
         for (int t = 0; t < tokens; t++)
             foreach (ExpertBank bank in r.Banks.Where(static b => !b.IsShared))
                 for (int e = bank.First; e < bank.First + bank.Count; e++)
                 {
-                    slots[t] += mask[t * experts + e];
+                    slots[t] += chosen[t * experts + e] > 0 ? 1 : 0;
                     ffn[t] += bank.IsFfn ? mask[t * experts + e] : 0;
                 }
         trace.Add($"{name}.logits", [tokens, experts], backend.ToFloats(r.Logits));

@@ -50,6 +50,11 @@ public static class Variants
             Split(0.02f, twoLayers: true, 2, 0.5f, [new(2, 5), new(1, 9)], [new(1, 9), new(1, 4), new(1, 6)]) with { TieWordEmbeddings = true },
         ["llama-moe one expert"] = Split(0.01f, twoLayers: true, 3, 3, [new(1, 7)], [new(1, 7)]),
 
+        ["openmoe"] = OpenMoe(Heads(4, 2, 6), new SwitchRouterConfig(2), count: 4, width: 7, interval: 2, layers: 3),
+        ["openmoe top 1, jitter, all layers, tied"] =
+            OpenMoe(Heads(2, 2, 10), new SwitchRouterConfig { LogitJitter = 0.01f }, count: 3, width: 5, interval: 1, layers: 2) with { TieWordEmbeddings = true },
+        ["openmoe both experts, normal noise"] = OpenMoe(Heads(5, 1, 4), new SwitchRouterConfig(2) { LogitNoise = 0.25f }, count: 2, width: 9, interval: 3, layers: 3),
+
         ["qwen2 window in one layer"] = Windows(Dense(Biased(Heads(2, 1, 12), output: false) with { Window = 3 }, new(7)), full: [0]),
         ["qwen2-moe window in one layer"] =
             Windows(Model(Biased(Heads(2, 1, 10), output: false) with { Window = 2 }, Repeat(Experts(2, 5, 7, false, new SharedExpertConfig(5, Gated: true)), 3)), full: [0, 2]),
@@ -91,6 +96,16 @@ public static class Variants
             new FfnExpertsConfig(4, 6), new ZeroExpertsConfig(2), new CopyExpertsConfig(1), new ConstantExpertsConfig(1)),
         ["moe_from_scratch min-p, not strict"] = FromScratch(
             new TopPRouterConfig(0.9f, Renormalize: true) { MinP = 0.3f, Strict = false }, new FfnExpertsConfig(2, 6), new FfnExpertsConfig(3, 8) { Fused = true }),
+        ["moe_from_scratch noisy top-k"] = FromScratch(new NoisyTopKRouterConfig(2), new FfnExpertsConfig(4, 6)),
+        ["moe_from_scratch switch that drops in training"] = FromScratch(
+            new SwitchRouterConfig
+            {
+                Capacity = new CapacityConfig(1, Policy: DropPolicy.Position) { EvaluationFactor = 4, PerSequence = true },
+                InputJitter = 0.01f,
+                PassDropped = true,
+            }, new MlpExpertsConfig(3, 6, Activation.GeluTanh), new MlpExpertsConfig(1, 5)),
+        ["moe_from_scratch three factors, then a dense layer"] = WithThen(FromScratch(
+            new TopKRouterConfig(2), new FfnExpertsConfig(2, 5), new TwiceGatedExpertsConfig(3, 6)), new DenseConfig(4), new DenseConfig(7, Bias: true) { TwiceGated = true }),
         ["moe_from_scratch clamped experts behind others, a gate of two layers with bias"] = FromScratch(
             new TopKRouterConfig(3) { Gate = new GateConfig { HiddenSize = 5, Bias = true } }, new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 6), new ClampedExpertsConfig(3, 4)),
         ["moe_from_scratch nothing but zeros"] = FromScratch(new TopKRouterConfig(1), new ZeroExpertsConfig(3)),
@@ -138,7 +153,7 @@ public static class Variants
         {
             int experts = banks.Sum(static b => b.Count);
             GateConfig gate = new() { HiddenSize = twoLayers ? experts : 0 };
-            return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { Gate = gate }, banks);
+            return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { LoadRule = LoadRule.NoiseAlone, Gate = gate }, banks);
         }
     }
 
@@ -162,6 +177,21 @@ public static class Variants
         MoeConfig moe = new(router, shared == 0 ? [experts] : [experts, new SharedExpertConfig(shared, Gated: false)]);
         return Model(attention, [.. Enumerable.Range(0, 3).Select(i => i < dense ? (FeedForwardConfig)new DenseConfig(11) : moe)]) with { RouterLosses = [] };
     }
+
+    /// <summary>Room for all outside training, half of it within.</summary>
+    private static ModelConfig OpenMoe(AttentionConfig attention, SwitchRouterConfig router, int count, int width, int interval, int layers)
+    {
+        CapacityConfig capacity = new(count / 2f, 2, DropPolicy.Choice) { EvaluationFactor = count, Rounding = RoomRounding.DownThenEven };
+        DenseConfig dense = new(width) { TwiceGated = true };
+        MoeConfig moe = new(router with { Capacity = capacity }, [new TwiceGatedExpertsConfig(count, width)]) { Then = dense };
+        return Model(attention with { Scale = 1, SeesFirst = true }, [.. Enumerable.Range(1, layers).Select(i => i % interval == 0 ? (FeedForwardConfig)moe : dense)]) with
+        {
+            RouterLosses = [new LoadBalanceLoss(0.2f) { PaddingCounts = true }, new RouterZLoss(0.1f) { PaddingCounts = true }],
+        };
+    }
+
+    private static ModelConfig WithThen(ModelConfig config, params DenseConfig[] then) =>
+        config with { Layers = [.. config.Layers.Cast<MoeConfig>().Zip(then, static (layer, then) => layer with { Then = then })] };
 
     private static ModelConfig Dense(AttentionConfig attention, DenseConfig layer) => Model(attention, layer, layer) with { RouterLosses = [] };
 

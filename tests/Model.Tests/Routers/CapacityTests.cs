@@ -32,7 +32,7 @@ public sealed class CapacityTests
         using Tape g = Tape.Inference(backend);
         float[] logits = [.. Enumerable.Range(0, Tokens * 6).Select(static i => (float)(i / 6 * 7 % Tokens))];
         Tensor kept = new Capacity(new CapacityConfig(factor, min, policy, tau) { LimitsShared = limitsShared }, moe)
-            .Keep(g, g.Constant([Tokens, 6], 1), g.Constant<float>([Tokens, 6], DType.F32, logits));
+            .Keep(g, g.Constant([Tokens, 6], 1), g.Constant<float>([Tokens, 6], DType.F32, logits), new RouterContext(), choices: 6);
 
         float[] actual = backend.ToFloats(kept);
         for (int t = 0; t < Tokens; t++)
@@ -41,6 +41,75 @@ public sealed class CapacityTests
                 int rank = policy == DropPolicy.Position ? t : Enumerable.Range(0, Tokens).Count(o => logits[o * 6 + e] > logits[t * 6 + e]);
                 Assert.Equal(rank < room[e] ? 1 : 0, actual[t * 6 + e]);
             }
+    }
+
+    /// <summary>Room for two passes' worth of tokens: rounded up, or down and then to an even number, of the decimal number that was written.</summary>
+    [Theory]
+    [InlineData(0.9f, 0, 20, RoomRounding.DownThenEven, 10)]     // 0.9 · 20 / 2 is 9, though 0.9 in F32 is below it
+    [InlineData(0.8f, 0, 20, RoomRounding.DownThenEven, 8)]
+    [InlineData(0.85f, 0, 20, RoomRounding.DownThenEven, 8)]     // 8.5
+    [InlineData(0.85f, 0, 20, RoomRounding.Up, 9)]
+    [InlineData(0.05f, 4, 20, RoomRounding.DownThenEven, 4)]
+    [InlineData(0f, 3, 20, RoomRounding.Up, 3)]
+    [InlineData(0f, 3, 20, RoomRounding.DownThenEven, 3)]
+    public void RoomIsRounded(float factor, int min, int tokens, RoomRounding rounding, int room)
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 2));
+        MoeConfig moe = new(new TopKRouterConfig(1), [new FfnExpertsConfig(2, 3)]);
+        foreach (bool training in new[] { false, true })
+        {
+            using Tape g = training ? Tape.Training(backend) : Tape.Inference(backend);
+            CapacityConfig config = new(training ? factor : 7, min, DropPolicy.Position) { Rounding = rounding, EvaluationFactor = training ? null : factor };
+            Tensor all = g.Constant([tokens, 2], 1);
+            float[] kept = backend.ToFloats(new Capacity(config, moe).Keep(g, all, all, new RouterContext(), choices: 2));
+            Assert.Equal([.. Enumerable.Range(0, 2 * tokens).Select(i => i / 2 < room ? 1f : 0)], kept);
+        }
+    }
+
+    /// <summary>One by one, as GShard places them: all first choices, then all second ones, then all third ones; each sequence by itself or all together.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void FirstChoicesGoFirst(bool perSequence)
+    {
+        const int Experts = 5, Choices = 3;
+        int[] lengths = [9, 4, 7], starts = [0, 9, 13];
+        Contract.Noise noise = new(8);
+        float[] scores = [.. Enumerable.Range(0, Tokens * Experts).Select(i => noise.Normal(i) + (i % Experts == 1 ? 1 : 0))];
+        int[][] ranked = [.. scores.Chunk(Experts).Select(static row => row.Index().OrderByDescending(static r => r.Item).Take(Choices).Select(static r => r.Index).ToArray())];
+        float[] selected = new float[scores.Length], expected = new float[scores.Length];
+        foreach ((int t, int[] row) in ranked.Index())
+            foreach (int e in row)
+                selected[t * Experts + e] = 1;
+        foreach ((int start, int length) in perSequence ? starts.Zip(lengths) : [(0, Tokens)])
+        {
+            int[] room = [.. Enumerable.Repeat((length + 1) / 2, Experts)];     // ⌈2.5 · length / 5⌉
+            for (int choice = 0; choice < Choices; choice++)
+                for (int t = start; t < start + length; t++)
+                    if (room[ranked[t][choice]]-- > 0)
+                        expected[t * Experts + ranked[t][choice]] = 1;
+        }
+        Assert.NotEqual(selected, expected);
+
+        foreach (string machine in new[] { Machines.Reference, Machines.Cpu(8, 2) })
+        {
+            using IBackend backend = Machines.Make(machine);
+            using Tape g = Tape.Inference(backend);
+            Tensor table = g.Constant<int>([3, 4], DType.I32, [.. starts.Zip(lengths, static (s, l) => (int[])[s, l, s, l]).SelectMany(static row => row)]);
+            CapacityConfig config = new(2.5f, Policy: DropPolicy.Choice) { PerSequence = perSequence };
+            Tensor kept = new Capacity(config, new MoeConfig(new TopKRouterConfig(1), [new FfnExpertsConfig(Experts, 3)])).Keep(g,
+                g.Constant<float>([Tokens, Experts], DType.F32, selected), g.Constant<float>([Tokens, Experts], DType.F32, scores),
+                new RouterContext { Sequences = table }, Choices);
+            Assert.Equal(expected, backend.ToFloats(kept));
+        }
+    }
+
+    [Fact]
+    public void NoRoomForAnybodyIsRefused()
+    {
+        MoeConfig moe = new(new TopKRouterConfig(1), [new FfnExpertsConfig(2, 3)]);
+        foreach (CapacityConfig config in new CapacityConfig[] { new(0), new(-1, 3), new(float.NaN, 3), new(1) { EvaluationFactor = 0 }, new(1, -1), new(1, Tau: 0) })
+            Assert.Throws<ArgumentException>(() => new Capacity(config, moe));
     }
 
     /// <summary>Padding takes nobody's room, and a token that lost everything is left with its shared experts, all of the weight theirs.</summary>

@@ -15,6 +15,7 @@ public sealed class FunctorTests
         [typeof(ClippedPlusOne)] = x => Math.Clamp(x, -7, 7) + 1,
         [typeof(Tanh)] = Math.Tanh,
         [typeof(Softplus)] = x => Math.Log(1 + Math.Exp(x)),
+        [typeof(NormalCdf)] = NormalDistribution,
         [typeof(Gelu)] = x => x * NormalDistribution(x),
         [typeof(GeluTanh)] = x => x / 2 * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))),
         [typeof(Square)] = x => x * x,

@@ -8,7 +8,7 @@ namespace MoeFromScratch.Model.Moe.Losses;
 /// <summary>
 /// Σ over layers of weight · (CV²(importance) + CV²(load)), with CV²(v) = var v / ((mean v)² + 1e-10) over the experts, its
 /// variance the one with E − 1 (Shazeer et al., 2017, as in LLaMA-MoE): evenness by the sums of the scores and by the
-/// number of tokens. Every row counts, padding too, as in the released code, and the weight is inside.
+/// number of tokens, or what noisy routers expect it to be. Every row counts, padding too, as in the released code, and the weight is inside.
 /// </summary>
 public sealed record ImportanceLoadLoss(float Weight) : RouterLoss(1)
 {
@@ -20,7 +20,7 @@ public sealed record ImportanceLoadLoss(float Weight) : RouterLoss(1)
 
     public override Tensor Of(Tape g, IReadOnlyList<Routing> routings, Tensor tokenWeights) => Sum(g, routings, r =>
     {
-        ImportanceAndLoad of = ImportanceAndLoad.Of(g, r.Weights, r.Selected);   // a factor on all weights changes no CV
+        ImportanceAndLoad of = r.Detail as ImportanceAndLoad ?? ImportanceAndLoad.Of(g, r.Weights, r.Selected);
         return g.Add(SquaredVariation(g, of.Importance), SquaredVariation(g, of.Load));
     }, Weight);
 

@@ -61,7 +61,7 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
 
     public override Routing Route(Tape g, Tensor x, in RouterContext context)
     {
-        Tensor logits = gate.Logits(g, Jittered(g, x, context), context);                  // [T, E]
+        Tensor logits = gate.Logits(g, Jittered(g, x, config.InputJitter, context, JitterSite), context); // [T, E]
         Tensor dynamic = Rows(g, x.Rows, _dynamic), shared = Rows(g, x.Rows, _shared);     // [T, E]
         Tensor candidates = g.Hide(logits, dynamic), probs = g.Softmax(candidates);        // [T, E]
         Tensor wanted = Select(g, candidates, probs, dynamic);                             // [T, E]
@@ -71,7 +71,7 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
         Tensor selected = g.Add(chosen, shared), kept = selected;
         if (_capacity is not null)
         {
-            kept = _capacity.Keep(g, selected, logits);
+            kept = _capacity.Keep(g, selected, logits, context, _slotsPerToken);
             shares = Normalized(g, g.Mul(shares, kept));
         }
         Tensor mix = SoftmaxOver(g, logits, kept);                                         // [T, E]
@@ -124,16 +124,5 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
         const float Eps = 1e-6f;
         Tensor sum = g.Add(g.RowSum(weights), g.Constant([weights.Rows], Eps));
         return g.ScaleRows(weights, g.Unary<Reciprocal>(sum));
-    }
-
-    private Tensor Jittered(Tape g, Tensor x, in RouterContext context)
-    {
-        if (config.InputJitter == 0 || context.Noise is not var (seed, step))
-            return x;
-        CounterRandom random = CounterRandom.At(seed, step, context.Layer, JitterSite);
-        float[] factors = new float[x.Count];
-        for (int i = 0; i < factors.Length; i++)
-            factors[i] = 1 + config.InputJitter * (2 * random.Uniform((ulong)i) - 1);
-        return g.Mul(x, g.Constant<float>(x.Shape, DType.F32, factors));
     }
 }

@@ -43,6 +43,7 @@ public sealed record MoePlusPlusRouterConfig(int TopK = 2, MoePlusPlusGating Gat
     }
 
     public override int MaxExperts(int numExperts) => TopK;
+    public override bool DroppedKeepWeight => true;
     public override bool WeightsSumToOne => Gating != MoePlusPlusGating.Raw;
 }
 
@@ -67,7 +68,7 @@ public sealed class MoePlusPlusRouter(MoePlusPlusRouterConfig config, MoeConfig 
         };
         if (_capacity is null)
             return Routing.Plan(g, logits, probs, selected, weights, config.TopK);
-        Tensor kept = _capacity.Keep(g, selected, logits);
+        Tensor kept = _capacity.Keep(g, selected, logits, context, config.TopK);
         return Routing.Plan(g, logits, probs, selected, g.Mul(weights, kept), config.TopK, kept);
     }
 
