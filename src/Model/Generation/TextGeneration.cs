@@ -15,6 +15,9 @@ public sealed record GenerateOptions
     /// <summary>Go on after an end-of-sequence token.</summary>
     public bool IgnoreEos { get; init; }
 
+    /// <summary>The task, for models that route by it.</summary>
+    public int? Task { get; init; }
+
     /// <summary>Compute the whole sequence again for every token, without a key-value cache: slow, to check the cache.</summary>
     public bool NoCache { get; init; }
 }

@@ -31,6 +31,7 @@ public sealed class MoeLayer : FeedForward
         }
     }
 
+    public Router Router => _router;
     public IReadOnlyList<ExpertBank> Banks => _banks;
 
     public override (Tensor y, Routing? routing) Forward(Tape g, Tensor x, in RouterContext context)
