@@ -1,9 +1,7 @@
 using BenchmarkDotNet.Running;
 using MoeFromScratch.Bench;
 
-if (args is ["limits", ..])
-    Limits.Print();
-else if (args is ["built-in", var folder])
+if (args is ["built-in", var folder])
     BuiltInStudy.Print(folder);
 else
     BenchmarkSwitcher.FromAssembly(typeof(GemmBench).Assembly).Run(args);

@@ -53,5 +53,12 @@ internal static class Common
         };
     }
 
+    /// <summary>The model that comes with the tool, beside its executable.</summary>
+    public static string BuiltInFolder()
+    {
+        string folder = Path.Combine(AppContext.BaseDirectory, "built-in");
+        return Directory.Exists(folder) ? folder : throw new ArgumentException($"there is no built-in model at {folder}; name one");
+    }
+
     public static void PrintJson(JsonNode json) => Console.Out.WriteLine(json.ToJsonString(Indented));
 }

@@ -13,7 +13,7 @@ public static partial class Program
     {
         RootCommand root = new("Mixture-of-experts language models in C# from the first byte.")
         {
-            GenerateVerb.Command(), TrainVerb.Command(), TraceVerb.Command(), InspectVerb.Command(), DevicesVerb.Command(),
+            GenerateVerb.Command(), TrainVerb.Command(), TraceVerb.Command(), InspectVerb.Command(), DevicesVerb.Command(), BenchVerb.Command(),
         };
         root.Add(Common.Verbose);
 

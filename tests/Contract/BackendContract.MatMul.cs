@@ -10,7 +10,7 @@ public abstract partial class BackendContract
     [
         (1, 1, 1), (1, 3, 7), (1, 65, 33), (1, 130, 128), (2, 17, 13), (3, 7, 65), (5, 33, 1), (7, 13, 17), (8, 16, 32),
         (13, 17, 3), (17, 1, 33), (33, 65, 7), (65, 33, 129), (0, 7, 5), (100, 96, 112),
-        (9, 33, 300), (40, 21, 530), (1, 300, 260),   // long sums, and a long matrix for one row
+        (9, 33, 300), (40, 21, 530), (1, 300, 260), (3, 6, 1030),   // long sums, and long and wide matrices for few rows
     ];
 
     public static TheoryData<int, int, int, DType> LinearCases

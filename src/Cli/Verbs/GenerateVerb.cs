@@ -66,7 +66,7 @@ internal static class GenerateVerb
                 Numbers<float>(r.GetValue(routerTopP), "--router-top-p"), Numbers<int>(r.GetValue(routerTopK), "--router-top-k"),
                 Numbers<int>(r.GetValue(routerMax), "--router-max-experts"));
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads));
-            string folder = r.GetValue(model) ?? BuiltInFolder();
+            string folder = r.GetValue(model) ?? Common.BuiltInFolder();
             using LanguageModel loaded = LanguageModel.Load(folder, backend, routing: routing);
             GenerationDefaults theirs = loaded.Generation;
             bool silent = theirs == new GenerationDefaults { EosTokenIds = theirs.EosTokenIds };
@@ -113,13 +113,6 @@ internal static class GenerateVerb
 
     /// <summary>What a pipe ends with is not what the text goes on from.</summary>
     private static string WithoutLineBreak(string text) => text.EndsWith('\n') ? text[..^(text.EndsWith("\r\n", StringComparison.Ordinal) ? 2 : 1)] : text;
-
-    /// <summary>The model that comes with the tool, beside its executable.</summary>
-    private static string BuiltInFolder()
-    {
-        string folder = Path.Combine(AppContext.BaseDirectory, "built-in");
-        return Directory.Exists(folder) ? folder : throw new ArgumentException($"there is no built-in model at {folder}; name one with --model");
-    }
 
     private static int[][] PromptIds(Settings s, LanguageModel model, string folder)
     {

@@ -21,8 +21,11 @@ internal unsafe struct Product
     /// <summary>Number of its first piece among those of all products.</summary>
     public int FirstPiece;
 
-    /// <summary>So few rows against contiguous weights that reading the weights is all the work: no packing pays.</summary>
-    public readonly bool IsMatvec => M <= 8 && BRow == 1 && !Accumulate;
+    /// <summary>So few rows that reading the weights is all the work: no packing pays.</summary>
+    public readonly bool IsMatvec => M <= 8 && ACol == 1 && (ByDots || BCol == 1);
+
+    /// <summary>Weights contiguous along K make dot products; along N they are added up row by row.</summary>
+    public readonly bool ByDots => BRow == 1 && !Accumulate;
 }
 
 /// <summary>
@@ -42,6 +45,7 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     private const long PackedABudget = 8L << 20;       // floats: 32 MB
     private const long AloneBelow = 1 << 19;           // multiplications not worth waking anyone for
     private const int MatvecPiece = 1 << 16;           // weights
+    private const int MatvecStrip = 512;               // columns: C's part stays in the first level
 
     private readonly Scratch _packedA = new(poison), _packedB = new(poison);
     private Product[] _products = new Product[16];
@@ -171,7 +175,7 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
             products[i].FirstPiece = pieces;
             if (!products[i].IsMatvec)
                 continue;
-            pieces += Blocks(products[i].N, MatvecRows(products[i].K));
+            pieces += Blocks(products[i].N, products[i].ByDots ? MatvecRows(products[i].K) : MatvecStrip);
             work += (long)products[i].N * products[i].K;
         }
         pool.Run(pieces, new MatvecJob { Products = products, Count = _count }, work < AloneBelow / 4);
@@ -189,10 +193,32 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
             Product* p = Find(Products, Count, index);
             switch (p->BType)
             {
-                case DType.F32: Rows<F32>(p, index - p->FirstPiece); break;
-                case DType.BF16: Rows<BF16>(p, index - p->FirstPiece); break;
-                default: Rows<F16>(p, index - p->FirstPiece); break;
+                case DType.F32: Run<F32>(p, index - p->FirstPiece); break;
+                case DType.BF16: Run<BF16>(p, index - p->FirstPiece); break;
+                default: Run<F16>(p, index - p->FirstPiece); break;
             }
+        }
+
+        private static void Run<TElement>(Product* p, int piece) where TElement : IElement
+        {
+            if (p->ByDots)
+                Rows<TElement>(p, piece);
+            else
+                Strip<TElement>(p, piece);
+        }
+
+        private static void Strip<TElement>(Product* p, int piece) where TElement : IElement
+        {
+            int n = piece * MatvecStrip, count = Math.Min(MatvecStrip, p->N - n), k = 0;
+            for (int m = 0; m < p->M && !p->Accumulate; m++)
+                new Span<float>(p->C + m * p->CRow + n, count).Clear();
+            byte* w = (byte*)p->B + (long)n * p->BType.Size();
+            for (; k <= p->K - 4; k += 4, w += 4 * p->BRow * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    GemmKernels<V>.Add4<TElement>(p->A + m * p->ARow + k, w, p->BRow, count, p->C + m * p->CRow + n);
+            for (; k < p->K; k++, w += p->BRow * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    GemmKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
         }
 
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement

@@ -67,6 +67,33 @@ internal static unsafe class GemmKernels<V> where V : struct, ILanes<V>
         return i < d ? sum + DotTail<TElement>(x, w, start, i, d) : sum;
     }
 
+    /// <summary>y[d] += Σ_i x[i] · w[i][d] over four rows of w, <paramref name="stride"/> elements apart.</summary>
+    public static void Add4<TElement>(float* x, void* w, long stride, int d, float* y) where TElement : IElement
+    {
+        V x0 = V.Of(x[0]), x1 = V.Of(x[1]), x2 = V.Of(x[2]), x3 = V.Of(x[3]);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+        {
+            V low = V.MulAdd(x1, TElement.Load<V>(w, stride + i), x0 * TElement.Load<V>(w, i));
+            V high = V.MulAdd(x3, TElement.Load<V>(w, 3 * stride + i), x2 * TElement.Load<V>(w, 2 * stride + i));
+            (V.Load(y + i) + (low + high)).Store(y + i);
+        }
+        for (; i < d; i++)
+            y[i] += x[0] * TElement.At(w, i) + x[1] * TElement.At(w, stride + i)
+                + (x[2] * TElement.At(w, 2 * stride + i) + x[3] * TElement.At(w, 3 * stride + i));
+    }
+
+    /// <summary>y[d] += x · w[d]</summary>
+    public static void Add<TElement>(float x, void* w, int d, float* y) where TElement : IElement
+    {
+        V scale = V.Of(x);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            V.MulAdd(scale, TElement.Load<V>(w, i), V.Load(y + i)).Store(y + i);
+        for (; i < d; i++)
+            y[i] += x * TElement.At(w, i);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static float DotTail<TElement>(float* x, void* w, long start, int i, int d) where TElement : IElement
     {

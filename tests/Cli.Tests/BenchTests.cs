@@ -1,0 +1,37 @@
+using System.Text.Json.Nodes;
+using MoeFromScratch.Contract;
+
+namespace MoeFromScratch.Cli.Tests;
+
+public sealed class BenchTests
+{
+    private static readonly string[] Short = ["--rounds", "1", "--prompt-tokens", "12", "--max-new-tokens", "3"];
+
+    /// <summary>Of a decoding step all matrices are read but the embedding's, and of the experts those that run: top-2 of 4 here.</summary>
+    [Fact]
+    public void CountsWhatIsMeasuredAndWhatIsRead()
+    {
+        const int Layer = 2 * 48 * 48 + 2 * 24 * 48 + 4 * 48 + 2 * 48, Expert = 3 * 56 * 48, Output = 96 * 48 + 48;
+        const double Bytes = sizeof(float) * (3.0 * (Layer + 2 * Expert) + Output);
+        JsonObject json = Tool.Run(["bench", Golden.Folder("mixtral"), "--json", .. Short]).Json;
+        Assert.Equal(
+            ["prefill_tokens_per_s", "decode_tokens_per_s", "train_tokens_per_s", "gemm_gflops", "gemm_share_of_peak", "moe_layer_gflops",
+                "decode_gb_per_s", "read_bandwidth_gb_per_s", "peak_rss_bytes"],
+            json.Select(static p => p.Key));
+        Assert.All(json, static p => Assert.True((double)p.Value! > 0, p.Key));
+        Assert.Equal(Bytes, 1e9 * (double)json["decode_gb_per_s"]! / (double)json["decode_tokens_per_s"]!, 0.002 * Bytes);
+        Assert.InRange((double)json["gemm_share_of_peak"]!, 0.01, 1.5);
+    }
+
+    [Fact]
+    public void TheTableShowsWhereTheTimeGoes()
+    {
+        Outcome run = Tool.Run(["bench", .. Short]);
+        Assert.True(run.ExitCode == 0, run.Error);
+        foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "decode, 3 tokens from 12 on", "GroupedLinear", "Linear, attention" })
+            Assert.Contains(part, run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void NothingIsNotMeasured() => Tool.Run("bench", "--rounds", "0").RequireError("must be above 0");
+}
