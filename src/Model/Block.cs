@@ -12,7 +12,7 @@ namespace MoeFromScratch.Model;
 public sealed class Block
 {
     private readonly Norm _inputNorm, _postAttentionNorm;
-    private readonly Attention _attention;
+    private readonly AttentionLayer _attention;
     private readonly float _residualMultiplier;
     private readonly (Norm Norm, FeedForward Layer)? _then;
 
@@ -20,7 +20,7 @@ public sealed class Block
     public Block(ModelConfig model, int layer, WeightScope w)
     {
         _inputNorm = Norm.Of(model, w["input_layernorm"], model.HiddenSize);
-        _attention = new Attention(model, layer, w["self_attn"]);
+        _attention = AttentionLayer.Of(model, layer, w["self_attn"]);
         _postAttentionNorm = Norm.Of(model, w["post_attention_layernorm"], model.HiddenSize);
         _residualMultiplier = model.ResidualMultiplier;
         FeedForward = model.Layers[layer] switch

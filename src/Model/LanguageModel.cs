@@ -18,13 +18,13 @@ public sealed class LanguageModel : IDisposable
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
 
     private readonly TensorFiles? _files;
-    private readonly string _configText;
+    private readonly ConfigJson _json;
     private readonly string? _tokenizerFile;
     private Tokenizer? _tokenizer;
 
-    private LanguageModel(Family family, string configText, ModelConfig config, WeightStore weights, TensorFiles? files, string? tokenizerFile)
+    private LanguageModel(Family family, ConfigJson json, ModelConfig config, WeightStore weights, TensorFiles? files, string? tokenizerFile)
     {
-        (Family, _configText, Weights, _files, _tokenizerFile) = (family, configText, weights, files, tokenizerFile);
+        (Family, _json, Weights, _files, _tokenizerFile) = (family, json, weights, files, tokenizerFile);
         Transformer = new Transformer(config, weights);
     }
 
@@ -58,12 +58,12 @@ public sealed class LanguageModel : IDisposable
         string tokenizerFile = Path.Combine(folder, Tokenizer.FileName);
 
         TensorFiles files = TensorFiles.Open(folder);
-        CheckpointWeights source = new(files, family);
+        CheckpointWeights source = new(files, family, json);
         WeightStore weights = new(backend, source, trainable);
         LanguageModel? model = null;
         try
         {
-            model = new LanguageModel(family, json.Text, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null)
+            model = new LanguageModel(family, json, config, weights, files, File.Exists(tokenizerFile) ? tokenizerFile : null)
             {
                 Generation = generation,
             };
@@ -91,7 +91,8 @@ public sealed class LanguageModel : IDisposable
         WeightStore weights = new(backend, source, trainable);
         try
         {
-            return new LanguageModel(family, family.Write(config).ToJsonString(Indented), config, weights, null, null) { _tokenizer = tokenizer };
+            ConfigJson json = ConfigJson.Parse(ConfigFile, family.Write(config).ToJsonString(Indented));
+            return new LanguageModel(family, json, config, weights, null, null) { _tokenizer = tokenizer };
         }
         catch
         {
@@ -107,17 +108,17 @@ public sealed class LanguageModel : IDisposable
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);
-        WriteText(Path.Combine(folder, ConfigFile), _configText);
+        WriteText(Path.Combine(folder, ConfigFile), _json.Text);
         if (TokenizerText is { } tokenizer)
             WriteText(Path.Combine(folder, Tokenizer.FileName), tokenizer);
         List<(string, Tensor)> tensors = [.. Buffers()];
-        foreach (Tensor p in Weights.All)
+        foreach (Tensor p in Weights.All.Concat(Weights.Buffers))
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p)));
         SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
     }
 
     /// <summary>SHA-256 of what the weights mean.</summary>
-    public (string Config, string Tokenizer) Fingerprints => (Hash(_configText), Hash(TokenizerText ?? ""));
+    public (string Config, string Tokenizer) Fingerprints => (Hash(_json.Text), Hash(TokenizerText ?? ""));
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
@@ -132,7 +133,7 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A loaded checkpoint's own, to the last bit; a new model's as the family computes them.</summary>
     private IEnumerable<(string, Tensor)> Buffers() => _files is { } files
-        ? files.Names.Where(Family.Ignores).Select(name => (name, files.Get(name)))
+        ? files.Names.Where(name => Family.Ignores(name, _json)).Select(name => (name, files.Get(name)))
         : Family.Buffers(Config).Select(static b => (b.NameInFile, Host(b.Values)));
 
     private Tokenizer LoadTokenizer(string file)

@@ -84,25 +84,34 @@ public enum QkNorm
     Whole,
 }
 
-/// <summary>Grouped-query attention with rotary positions.</summary>
+/// <summary>Grouped-query attention with rotary positions, or latent attention where <see cref="Latent"/> is set.</summary>
 public sealed record AttentionConfig
 {
     /// <summary>H</summary>
     public required int Heads { get; init; }
 
-    /// <summary>Hkv, divides H</summary>
+    /// <summary>Hkv, divides H; H where attention is latent.</summary>
     public required int KvHeads { get; init; }
 
-    /// <summary>K, even</summary>
+    /// <summary>K</summary>
     public required int HeadDim { get; init; }
 
-    /// <summary>Base of the rotary frequencies: θ^(−2i/K).</summary>
+    /// <summary>R, even: so many columns of a head turn with the position, the first of them, or the last where attention is latent; 0 for all.</summary>
+    public int RotaryDim { get; init; }
+
+    /// <summary>Whether neighbouring columns turn together, instead of those half of R apart.</summary>
+    public bool RopeInterleaved { get; init; }
+
+    /// <summary>Null for keys and values of their own.</summary>
+    public LatentAttentionConfig? Latent { get; init; }
+
+    /// <summary>Base of the rotary frequencies: θ^(−2i/R).</summary>
     public float RopeTheta { get; init; } = 10_000;
 
     /// <summary>With a value above 0, a token sees only the last so many; <see cref="ModelConfig.FullAttentionLayers"/> are excepted.</summary>
     public int Window { get; init; }
 
-    /// <summary>Whether the query, key and value projections have biases.</summary>
+    /// <summary>Whether the query, key and value projections have biases; of latent ones, those that read the hidden state and shrink it.</summary>
     public bool QkvBias { get; init; }
 
     /// <summary>Whether the output projection has a bias.</summary>
@@ -125,16 +134,28 @@ public sealed record AttentionConfig
     /// <summary>Null for the frequencies as they are.</summary>
     public RopeScaling? RopeScaling { get; init; }
 
-    /// <summary>θ^(−2i/K) for each pair i, rounded to F32 at each step as references compute it, and stretched.</summary>
+    /// <summary>R</summary>
+    public int RopeDim => RotaryDim == 0 ? HeadDim : RotaryDim;
+
+    /// <summary>Size of a head's values.</summary>
+    public int ValueDim => Latent?.ValueDim ?? HeadDim;
+
+    /// <summary>θ^(−2i/R) for each pair i, rounded to F32 at each step as references compute it, and stretched.</summary>
     public float[] RopeFrequencies() =>
     [
-        .. Enumerable.Range(0, HeadDim / 2).Select(i =>
+        .. Enumerable.Range(0, RopeDim / 2).Select(i =>
         {
-            float frequency = 1f / MathF.Pow(RopeTheta, 2f * i / HeadDim);
-            return RopeScaling?.Stretch(frequency, i, HeadDim, RopeTheta) ?? frequency;
+            float frequency = 1f / MathF.Pow(RopeTheta, 2f * i / RopeDim);
+            return RopeScaling?.Stretch(frequency, i, RopeDim, RopeTheta) ?? frequency;
         }),
     ];
 }
+
+/// <summary>Multi-head latent attention: what keys and values are unpacked from.</summary>
+/// <param name="KvRank">Numbers per token that they come out of, beside the rotary key.</param>
+/// <param name="ValueDim">V</param>
+/// <param name="QueryRank">Numbers per token that queries come out of; 0 for the hidden state itself.</param>
+public sealed record LatentAttentionConfig(int KvRank, int ValueDim, int QueryRank = 0);
 
 /// <summary>One layer's feed-forward part.</summary>
 public abstract record FeedForwardConfig;

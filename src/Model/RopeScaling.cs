@@ -8,8 +8,11 @@ public abstract record RopeScaling
     /// <param name="pair">i</param>
     public abstract float Stretch(float frequency, int pair, int headDim, float theta);
 
-    /// <summary>What queries and keys are multiplied by.</summary>
+    /// <summary>What the columns of queries and keys that turn are multiplied by.</summary>
     public virtual float Magnitude => 1;
+
+    /// <summary>What attention's scores are multiplied by besides.</summary>
+    public virtual float ScoreGrowth => 1;
 }
 
 /// <summary>All positions are divided by the factor (Chen et al., 2023, arXiv 2306.15595).</summary>
@@ -41,7 +44,12 @@ public sealed record Llama3RopeScaling(float Factor, float LowFrequencyFactor, f
 public sealed record YarnRopeScaling(
     float Factor, int OriginalMaxPositions, float BetaFast, float BetaSlow, float AttentionFactor, bool Truncate = true) : RopeScaling
 {
+    /// <summary>DeepSeek's mscale_all_dim: with a value other than 0, scores grow by <see cref="Growth"/>(Factor, it)².</summary>
+    public float MscaleAllDim { get; init; }
+
     public override float Magnitude => AttentionFactor;
+
+    public override float ScoreGrowth => MscaleAllDim == 0 ? 1 : Growth(Factor, MscaleAllDim) * Growth(Factor, MscaleAllDim);
 
     public override float Stretch(float frequency, int pair, int headDim, float theta)
     {

@@ -29,7 +29,7 @@ public sealed class Transformer : IDisposable
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _headBias = config.HeadBias ? weights.Root["lm_head"].GetF32("bias", [config.VocabSize], Init.Zeros) : null;
-        _frequencies = _backend.From([config.Attention.HeadDim / 2], config.Attention.RopeFrequencies());
+        _frequencies = _backend.From([config.Attention.RopeDim / 2], config.Attention.RopeFrequencies());
     }
 
     public ModelConfig Config { get; }

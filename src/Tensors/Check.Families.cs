@@ -60,9 +60,11 @@ internal static unsafe partial class Check
     /// <summary>The rows of x are heads that turn pair by pair.</summary>
     public static void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout)
     {
-        That(layout.HeadDim > 0 && layout.HeadDim % 2 == 0 && x.Cols % layout.HeadDim == 0, "rows are heads of an even size");
+        int turned = layout.Turned == 0 ? layout.HeadDim - layout.First : layout.Turned;
+        That(layout.HeadDim > 0 && x.Cols % layout.HeadDim == 0, "rows are heads");
+        That(layout.First >= 0 && turned >= 0 && turned % 2 == 0 && turned <= layout.HeadDim - layout.First, "an even number of a head's columns turn");
         Ints(positions, x.Rows);
-        Vector(frequencies, layout.HeadDim / 2);
+        Vector(frequencies, layout.Pairs);
     }
 
     /// <summary>q, k and v have the layout's heads, each has a sink if any has, and every sequence lies inside them and the mask.</summary>

@@ -126,8 +126,9 @@ public interface IBackend : IDisposable
     // ── attention ───────────────────────────────────────────────────────────────────────────────────────────────
 
     /// <summary>
-    /// Turns each pair of a head by position · frequency: (x₁, x₂) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
-    /// x [T, H·K], positions [T] I32, frequencies [K/2] → y [T, H·K]. The angle is rounded to F32 once, as references do.
+    /// Turns each pair of a head by position · frequency: (x₁, x₂) → magnitude · (x₁ cos − x₂ sin, x₂ cos + x₁ sin); columns of
+    /// a head that are in no pair stay as they are.
+    /// x [T, H·K], positions [T] I32, frequencies [R/2] → y [T, H·K]. The angle is rounded to F32 once, as references do.
     /// </summary>
     void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y);
 
@@ -248,9 +249,16 @@ public readonly record struct SlotRange(Tensor? Offsets, int First, int Count);
 public readonly record struct HeadColumns(int Heads, int HeadDim, int First = 0);
 
 /// <summary>Which elements of a head turn together.</summary>
-/// <param name="HeadDim">K, even.</param>
-/// <param name="Interleaved">Pairs (2i, 2i + 1) instead of (i, i + K/2), "rotate half".</param>
-public readonly record struct RopeLayout(int HeadDim, bool Interleaved = false);
+/// <param name="HeadDim">K</param>
+/// <param name="Interleaved">Pairs (2i, 2i + 1) instead of (i, i + R/2), "rotate half", counted from First.</param>
+/// <param name="First">The first column that turns.</param>
+/// <param name="Turned">R, even: so many columns turn; 0 for all from First on.</param>
+/// <param name="Magnitude">What turned columns are multiplied by (YaRN).</param>
+public readonly record struct RopeLayout(int HeadDim, bool Interleaved = false, int First = 0, int Turned = 0, float Magnitude = 1)
+{
+    /// <summary>R/2</summary>
+    public int Pairs => (Turned == 0 ? HeadDim - First : Turned) / 2;
+}
 
 /// <summary>Heads and reach of an attention.</summary>
 /// <param name="Heads">H, query heads.</param>

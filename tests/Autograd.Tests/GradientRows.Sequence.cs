@@ -10,6 +10,7 @@ public static partial class GradientRows
         new(typeof(RopeOp), "halves", [Normal(4, 2 * 6)], (g, x) => Rope(g, x[0], new RopeLayout(6))),
         new(typeof(RopeOp), "neighbours", [Normal(4, 2 * 6)], (g, x) => Rope(g, x[0], new RopeLayout(6, Interleaved: true))),
         new(typeof(RopeOp), "one head", [Normal(4, 6)], (g, x) => Rope(g, x[0], new RopeLayout(6))),
+        new(typeof(RopeOp), "part of a head, grown", [Normal(4, 2 * 9)], (g, x) => Rope(g, x[0], new RopeLayout(9, First: 1, Turned: 6, Magnitude: 1.3f))),
 
         Attention("causal", tokens: 4, keys: 4, new AttentionLayout(2, 2, 4, 0.5f), [0, 4, 0, 4]),
         Attention("not causal", tokens: 3, keys: 4, new AttentionLayout(1, 1, 4, 0.5f, Causal: false), [0, 3, 0, 4]),

@@ -80,12 +80,29 @@ public abstract class WeightStores(IBackend backend) : OnBackend(backend)
     }
 
     [Theory, InlineData(true), InlineData(false)]
+    public void A_buffer_is_stored_and_learns_nothing(bool trainable)
+    {
+        using WeightStore store = new(Backend, new Halves(), trainable);
+        Tensor w = store.Root.Get("w", [2], Init.Ones), bias = store.Root["gate"].GetBuffer("bias", [3], Init.Zeros);
+        Assert.Equal([w], store.All);
+        Assert.Equal([bias], store.Buffers);
+        Assert.Equal("gate.bias", bias.Name);
+        Assert.Equal(DType.F32, bias.DType);
+        Assert.Equal([0, 0.5f, 1], Backend.ToFloats(bias));
+        Assert.False(bias.RequiresGrad);
+        Assert.Null(bias.Grad);
+        Assert.Equal(2, store.Count);
+        Assert.Equal(trainable ? DType.F32 : DType.BF16, store.Stored(bias).DType);
+    }
+
+    [Theory, InlineData(true), InlineData(false)]
     public void Dispose_gives_everything_back(bool trainable)
     {
         int before = Backend.LiveBuffers;
         WeightStore store = new(Backend, new Halves(), trainable);
         store.Root.Get("w", [2, 3], Init.Ones);
         store.Root.GetF32("norm", [3], Init.Ones);
+        store.Root.GetBuffer("bias", [3], Init.Zeros);
         Assert.True(Backend.LiveBuffers > before);
         store.Dispose();
         store.Dispose();

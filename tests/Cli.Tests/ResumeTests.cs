@@ -132,6 +132,27 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(5, generated.Json["ids"]!.AsArray().Count);
     }
 
+    /// <summary>A selection bias that training moves is saved with the model, by a whole number of steps of the rate.</summary>
+    [Fact]
+    public void ABiasIsBalancedByAKeyOfTheConfig()
+    {
+        string text = OwnModel
+            .Replace("\"estimate_choice\": true", "\"bias_update_rate\": 0.25", StringComparison.Ordinal)
+            .Replace("\"type\": \"dcmoe\", \"top_p\": 0.6,", "\"type\": \"grouped_top_k\", \"top_k\": 2, \"scores\": \"sigmoid\", \"selection_bias\": true,", StringComparison.Ordinal)
+            .Replace(", \"capacity\": { \"factor\": 0.5, \"tau\": 0.75 }", "", StringComparison.Ordinal);
+        string config = _folder.Write("balanced.json", text), run = _folder["balanced"];
+        Outcome trained = Tool.Run("train", "--data", _text, "--config", config, "--out", run, "--steps", "3");
+        Assert.True(trained.ExitCode == 0, trained.Error);
+        using IBackend backend = CpuBackend.Create(1);
+        using LanguageModel model = LanguageModel.Load(run, backend);
+        float[] bias = backend.ToFloats(model.Weights.Buffers.Single());
+        Assert.Contains(bias, static b => b != 0);
+        Assert.All(bias, static b => Assert.Contains(MathF.Abs(b), new[] { 0, 0.25f, 0.5f, 0.75f }));
+
+        config = _folder.Write("none.json", OwnModel.Replace("\"estimate_choice\": true", "\"bias_update_rate\": 0.25", StringComparison.Ordinal));
+        Tool.Run("train", "--data", _text, "--config", config, "--out", _folder["none"]).RequireError("selection bias");
+    }
+
     [Theory]
     [InlineData("\"copy\"", "\"kopie\"", "'kopie'", "expert_choice")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": 16, \"vocab_size\": 9", "vocab_size is the tokenizer's")]

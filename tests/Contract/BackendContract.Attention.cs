@@ -158,6 +158,31 @@ public abstract partial class BackendContract
     public void RopeGrad_adds_the_pairs_turned_back(int T, int H, int K, bool interleaved) => Agree(Elementwise, t =>
         t.Backend.RopeGrad(t.Normal([T, H * K]), Positions(t, T), Frequencies(t, K), new RopeLayout(K, interleaved), t.Accumulator("dx", [T, H * K])));
 
+    /// <summary>The first columns, the last, and some between; a magnitude.</summary>
+    [Theory, InlineData(false), InlineData(true)]
+    public void Rope_leaves_the_other_columns(bool interleaved)
+    {
+        foreach ((int T, int H, int K, int first, int turned) in new[]
+            { (3, 2, 6, 0, 4), (3, 4, 24, 16, 0), (4, 3, 13, 5, 8), (5, 2, 65, 1, 34), (2, 1, 9, 9, 0), (70, 4, 192, 128, 64) })
+            Agree(Elementwise, t =>
+            {
+                RopeLayout layout = new(K, interleaved, first, turned, Magnitude: 1.25f);
+                Tensor positions = Positions(t, T), frequencies = Frequencies(t, 2 * layout.Pairs);
+                t.Backend.Rope(t.Normal([T, H * K]), positions, frequencies, layout, t.Output("y", [T, H * K]));
+                t.Backend.RopeGrad(t.Normal([T, H * K]), positions, frequencies, layout, t.Accumulator("dx", [T, H * K]));
+            });
+    }
+
+    [Fact]
+    public void Rope_turns_what_it_is_told_to()
+    {
+        float half = MathF.PI / 2;
+        RopeLayout layout = new(4, First: 1, Turned: 2, Magnitude: 2);
+        float[] y = Trial.Run(Subject, 1, t => t.Backend.Rope(
+            t.Input([1, 4], [9f, 1, 2, 8]), t.Input([1], [1]), t.Input([1], [half]), layout, t.Output("y", [1, 4]))).Single().Floats;
+        Assert.All(y.Zip([9, -4, 2, 8]), static p => Assert.Equal(p.Second, p.First, 1e-5f));
+    }
+
     private static Tensor Positions(Trial t, int T) =>
         t.Input([T], [.. Enumerable.Range(0, T).Select(i => i == 0 ? 0 : t.Noise(60).Below(5000, i))]);
 

@@ -41,6 +41,8 @@ public abstract partial class BackendContract
         ["LinearGradInput of unequal sizes"] = t => t.Backend.LinearGradInput(t.Normal([2, 4]), t.Normal([5, 3]), t.Normal([2, 3])),
         ["LinearGradWeight of unequal rows"] = t => t.Backend.LinearGradWeight(t.Normal([2, 5]), t.Normal([3, 4]), t.Normal([5, 4])),
         ["Rope of odd heads"] = t => t.Backend.Rope(t.Normal([2, 6]), t.Input([2], [0, 1]), t.Normal([1]), new RopeLayout(3), t.Normal([2, 6])),
+        ["Rope of more columns than a head has"] = t =>
+            t.Backend.Rope(t.Normal([2, 6]), t.Input([2], [0, 1]), t.Normal([2]), new RopeLayout(6, First: 3, Turned: 4), t.Normal([2, 6])),
         ["Rope with too few positions"] = t => t.Backend.Rope(t.Normal([2, 4]), t.Input([1], [0]), t.Normal([2]), new RopeLayout(4), t.Normal([2, 4])),
         ["RopeGrad with too few frequencies"] = t =>
             t.Backend.RopeGrad(t.Normal([2, 4]), t.Input([2], [0, 1]), t.Normal([1]), new RopeLayout(4), t.Normal([2, 4])),

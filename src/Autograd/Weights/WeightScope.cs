@@ -19,5 +19,8 @@ public readonly struct WeightScope
     /// <summary>A small parameter that kernels want in F32: norm weights, biases, the router.</summary>
     public Tensor GetF32(string name, Shape shape, Init init) => _store.Get(Join(name), shape, init, widen: true);
 
+    /// <summary>What belongs to a checkpoint and is read in F32, but no gradient moves: a router's selection bias.</summary>
+    public Tensor GetBuffer(string name, Shape shape, Init init) => _store.GetBuffer(Join(name), shape, init);
+
     private string Join(string name) => _path.Length == 0 ? name : $"{_path}.{name}";
 }

@@ -9,7 +9,7 @@ namespace MoeFromScratch.Autograd.Weights;
 /// </summary>
 public sealed class WeightStore(IBackend backend, IWeightSource source, bool trainable) : IDisposable
 {
-    private readonly List<Tensor> _all = [];
+    private readonly List<Tensor> _all = [], _buffers = [];
     private readonly HashSet<string> _paths = [];
     private readonly List<Tensor> _copies = [];
     private readonly Dictionary<Tensor, DType> _storedTypes = [];
@@ -19,12 +19,34 @@ public sealed class WeightStore(IBackend backend, IWeightSource source, bool tra
     /// <summary>The parameters in the order of construction; <see cref="Tensor.Name"/> is the path.</summary>
     public IReadOnlyList<Tensor> All => _all;
 
+    /// <summary>What is stored beside the parameters and is none: nothing here has a gradient or a moment.</summary>
+    public IReadOnlyList<Tensor> Buffers => _buffers;
+
     public WeightScope Root => new(this, "");
 
     /// <summary>Parameters in total.</summary>
     public long Count => _all.Sum(static t => t.Count);
 
     internal Tensor Get(string path, Shape shape, Init init, bool widen)
+    {
+        Tensor y = Take(path, shape, init, widen);
+        if (trainable)
+        {
+            y.RequiresGrad = true;
+            y.Grad = backend.Zeros(shape);
+        }
+        _all.Add(y);
+        return y;
+    }
+
+    internal Tensor GetBuffer(string path, Shape shape, Init init)
+    {
+        Tensor y = Take(path, shape, init, widen: true);
+        _buffers.Add(y);
+        return y;
+    }
+
+    private Tensor Take(string path, Shape shape, Init init, bool widen)
     {
         if (!_paths.Add(path))
             throw new InvalidOperationException($"two layers ask for {path}");
@@ -39,18 +61,12 @@ public sealed class WeightStore(IBackend backend, IWeightSource source, bool tra
             backend.Copy(y, wide);
             y = wide;
         }
-        if (trainable)
-        {
-            y.RequiresGrad = true;
-            y.Grad = backend.Zeros(shape);
-        }
         y.Name = path;
-        _all.Add(y);
         _storedTypes.Add(y, trainable ? DType.F32 : stored.DType);
         return y;
     }
 
-    /// <summary>A host copy of a parameter in the type a checkpoint should store: what it was loaded from, F32 once it could change.</summary>
+    /// <summary>A host copy of a parameter or buffer in the type a checkpoint should store: what it was loaded from, F32 once it could change.</summary>
     public Tensor Stored(Tensor parameter)
     {
         DType dtype = _storedTypes[parameter];
@@ -83,6 +99,7 @@ public sealed class WeightStore(IBackend backend, IWeightSource source, bool tra
         foreach (Tensor copy in _copies)
             backend.Free(copy);
         _all.Clear();
+        _buffers.Clear();
         _copies.Clear();
     }
 }

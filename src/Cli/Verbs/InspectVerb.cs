@@ -35,7 +35,7 @@ internal static class InspectVerb
             new Share(g.Key, g.Count(), g.Sum(static p => p.Count), g.Sum(static p => p.Bytes)))];
         long total = model.Weights.Count, bytes = shares.Sum(static s => s.Bytes);
         (long least, long most) = Active(model, total);
-        long cachePerToken = 2L * c.Layers.Count * c.Attention.KvHeads * c.Attention.HeadDim * sizeof(float);
+        long cachePerToken = (long)c.Layers.Count * c.Attention.KvHeads * (c.Attention.HeadDim + c.Attention.ValueDim) * sizeof(float);
         long training = total * 4 * sizeof(float);   // value, gradient and two moments
 
         if (json)
@@ -111,6 +111,8 @@ internal static class InspectVerb
     {
         null => "none",
         TopKRouterConfig k => $"top-{k.TopK}{(k.Renormalize ? ", renormalised" : "")}",
+        GroupedTopKRouterConfig g => $"top-{g.TopK} of {g.Scores.ToString().ToLowerInvariant()} scores"
+            + $"{(g.TopGroups < g.Groups ? $" in {g.TopGroups} of {g.Groups} groups" : "")}{(g.Renormalize ? ", renormalised" : "")}",
         TopPRouterConfig p => $"top-p {p.TopP}",
         SwitchRouterConfig s => $"top-{s.TopK}{(s.Capacity is null ? "" : ", with a capacity")}",
         var other => other.GetType().Name.Replace("RouterConfig", "", StringComparison.Ordinal),

@@ -8,7 +8,7 @@ namespace MoeFromScratch.Model.Families;
 /// Parameters from a checkpoint's files, by their family's names. Nothing is filled in silently: a missing tensor, another
 /// shape or type, and at the end a tensor nobody asked for are errors.
 /// </summary>
-public sealed class CheckpointWeights(TensorFiles files, Family family) : IWeightSource
+public sealed class CheckpointWeights(TensorFiles files, Family family, ConfigJson json) : IWeightSource
 {
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
 
@@ -33,7 +33,7 @@ public sealed class CheckpointWeights(TensorFiles files, Family family) : IWeigh
     {
         foreach (string name in files.Names)
         {
-            if (_used.Contains(name) || family.Ignores(name))
+            if (_used.Contains(name) || family.Ignores(name, json))
                 continue;
             if (config.TieWordEmbeddings && name == "lm_head.weight")
                 RequireTied(name, family.NameInFile("model.embed_tokens.weight"));

@@ -31,6 +31,9 @@ public abstract class Family
     /// <summary>Whether a tensor of the file is a buffer that the model computes itself.</summary>
     public virtual bool Ignores(string nameInFile) => false;
 
+    /// <summary>The same where it takes the config to tell: parts of a checkpoint that are not run.</summary>
+    public virtual bool Ignores(string nameInFile, ConfigJson json) => Ignores(nameInFile);
+
     /// <summary>The buffers that the reference implementation expects beside the parameters.</summary>
     public virtual IEnumerable<(string NameInFile, float[] Values)> Buffers(ModelConfig config) => [];
 
@@ -39,7 +42,7 @@ public abstract class Family
     [
         new DynamicMoe(), new Mixtral(), new Llama(), new Qwen2(), new MoePlusPlus(), new UniMoe2(),
         new Olmoe(), new Qwen2Moe(), new Qwen3Moe(), new GraniteMoe(), new PhiMoe(), new LlamaMoe(), new OpenMoe(), new GptOss(),
-        new FromScratch(),
+        new DeepSeekV3(), new DeepSeekV2(), new FromScratch(),
     ];
 
     /// <summary>By architecture first, then by model type and telling keys: some families share their model type.</summary>

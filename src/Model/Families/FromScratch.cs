@@ -69,8 +69,10 @@ public sealed class FromScratch : Family
         AttentionConfig a = c.Attention;
         if (!Dimensions(c.VocabSize, c.HiddenSize, a.Heads, a.KvHeads, a.HeadDim) || (long)a.Heads * a.HeadDim > ConfigJson.MaxDimension)
             return $"sizes lie between 1 and {ConfigJson.MaxDimension}";
-        if (a.Heads % a.KvHeads != 0 || a.HeadDim % 2 != 0 || a.Window < 0)
-            return "kv_heads divides heads, head_dim is even, and a window is not negative";
+        if (a.Heads % a.KvHeads != 0 || a.RotaryDim < 0 || a.RopeDim > a.HeadDim || a.RopeDim % 2 != 0 || a.Window < 0)
+            return "kv_heads divides heads, the rotary part of a head is even, and a window is not negative";
+        if (Fault(a, a.Latent) is { } latent)
+            return latent;
         if (!(a.RopeTheta > 0) || !(c.RmsNormEps > 0) || !(c.InitStd >= 0) || c.MaxPositions < 1)
             return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
@@ -84,6 +86,17 @@ public sealed class FromScratch : Family
         int[] experts = [.. c.Layers.OfType<MoeConfig>().Select(static m => m.NumExperts).Distinct()];
         return experts.Length > 1 && c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
             ? "gating residuals join layers of equally many experts" : null;
+    }
+
+    private static string? Fault(AttentionConfig a, LatentAttentionConfig? latent)
+    {
+        if (latent is null)
+            return null;
+        if (a.KvHeads != a.Heads || a.QkNorm != QkNorm.None || a.ClipQkv != 0 || a.Sinks)
+            return "latent attention has as many key heads as heads, and no qk_norm, clip_qkv or sinks";
+        return Dimensions(latent.KvRank, latent.ValueDim) && latent.QueryRank is >= 0 and <= ConfigJson.MaxDimension
+            && (long)a.Heads * (a.HeadDim + latent.ValueDim) <= ConfigJson.MaxDimension
+            ? null : $"the sizes of latent attention lie between 1 and {ConfigJson.MaxDimension}";
     }
 
     private static string? Fault(FeedForwardConfig layer) => layer switch

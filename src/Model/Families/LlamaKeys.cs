@@ -63,20 +63,22 @@ internal static class LlamaKeys
 
     /// <summary>Heads and their size.</summary>
     /// <param name="headDim">K, or 0 to divide the hidden size among the heads.</param>
-    public static AttentionConfig Attention(ConfigJson json, int kvHeads, int headDim, float ropeTheta, int window = 0)
+    /// <param name="rotaryDim">R, or 0 for all of K.</param>
+    public static AttentionConfig Attention(ConfigJson json, int kvHeads, int headDim, float ropeTheta, int window = 0, int rotaryDim = 0)
     {
         int hidden = json.Int("hidden_size"), heads = json.Int("num_attention_heads", max: ConfigJson.MaxExperts);
         if (headDim == 0 && hidden % heads != 0)
             throw json.Refused($"hidden_size {hidden} is not a multiple of num_attention_heads {heads}");
         if (headDim == 0)
             headDim = hidden / heads;
-        if (headDim % 2 != 0)
-            throw json.Refused($"rotary embedding needs an even head size, not {headDim}");
+        int turned = rotaryDim == 0 ? headDim : rotaryDim;
+        if (turned % 2 != 0)
+            throw json.Refused($"rotary embedding needs an even head size, not {turned}");
         if ((long)heads * headDim > ConfigJson.MaxDimension)
             throw json.Refused($"{heads} heads of {headDim} are more than {ConfigJson.MaxDimension}");
         if (heads % kvHeads != 0)
             throw json.Refused($"num_attention_heads {heads} is not a multiple of num_key_value_heads {kvHeads}");
-        return new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim, RopeTheta = ropeTheta, Window = window };
+        return new AttentionConfig { Heads = heads, KvHeads = kvHeads, HeadDim = headDim, RopeTheta = ropeTheta, Window = window, RotaryDim = rotaryDim };
     }
 
     public static JsonObject Write(ModelConfig c, string architecture, string modelType) => new()

@@ -6,7 +6,8 @@ namespace MoeFromScratch.Model.Families;
 internal static class RopeScalingKeys
 {
     /// <summary>Null for none and for "default"; kinds that are not supported are refused by name.</summary>
-    public static RopeScaling? Read(ConfigJson config)
+    /// <param name="growsScores">Whether YaRN's mscale_all_dim multiplies attention's scores too, as DeepSeek's models have it.</param>
+    public static RopeScaling? Read(ConfigJson config, bool growsScores = false)
     {
         if (config.Object("rope_scaling") is not { } json)
             return null;
@@ -18,7 +19,7 @@ internal static class RopeScalingKeys
         if (json.Is(key, "linear"))
             return new LinearRopeScaling(factor);
         if (json.Is(key, "yarn"))
-            return Yarn(config, json, factor);
+            return Yarn(config, json, factor) with { MscaleAllDim = growsScores ? json.Float("mscale_all_dim", absent: 0) : 0 };
         float low = json.Float("low_freq_factor", aboveMin: true);
         return new Llama3RopeScaling(factor, low, json.Float("high_freq_factor", min: low, aboveMin: true), json.Int("original_max_position_embeddings", max: int.MaxValue));
     }
@@ -43,6 +44,7 @@ internal static class RopeScalingKeys
             ["beta_fast"] = yarn.BetaFast,
             ["beta_slow"] = yarn.BetaSlow,
             ["attention_factor"] = yarn.AttentionFactor,
+            ["mscale_all_dim"] = yarn.MscaleAllDim,
             ["truncate"] = yarn.Truncate,
         },
         _ => throw new ArgumentException($"no config.json has words for {scaling.GetType().Name}"),
@@ -50,8 +52,9 @@ internal static class RopeScalingKeys
 
     private static YarnRopeScaling Yarn(ConfigJson config, ConfigJson json, float factor)
     {
-        float usual = json.Has("mscale") && json.Has("mscale_all_dim")
-            ? YarnRopeScaling.Growth(factor, json.Float("mscale")) / YarnRopeScaling.Growth(factor, json.Float("mscale_all_dim"))
+        float mscale = json.Float("mscale", absent: 0), allDim = json.Float("mscale_all_dim", absent: 0);
+        float usual = mscale != 0 && allDim != 0
+            ? YarnRopeScaling.Growth(factor, mscale) / YarnRopeScaling.Growth(factor, allDim)
             : YarnRopeScaling.Growth(factor);
         return new YarnRopeScaling(factor,
             json.Int("original_max_position_embeddings", max: int.MaxValue, absent: config.Int("max_position_embeddings", max: int.MaxValue)),

@@ -4,7 +4,7 @@ using MoeFromScratch.Tensors;
 namespace MoeFromScratch.Model.Generation;
 
 /// <summary>
-/// Past keys and values of some sequences: per layer two matrices [sequences · capacity, Hkv·K], sequence b owning rows
+/// Past keys and values of some sequences: per layer two matrices, [sequences · capacity, Hkv·K] and [sequences · capacity, Hkv·V], sequence b owning rows
 /// b · capacity and on. Owned by whoever generates; freed on dispose.
 /// </summary>
 public sealed class KvCache : IDisposable
@@ -18,8 +18,10 @@ public sealed class KvCache : IDisposable
         _backend = backend;
         Capacity = capacity;
         _lengths = new int[sequences];
-        Shape shape = [checked(sequences * capacity), config.Attention.KvHeads * config.Attention.HeadDim];
-        _layers = [.. config.Layers.Select(_ => new LayerCache(backend.New(shape), backend.New(shape)))];
+        AttentionConfig c = config.Attention;
+        int rows = checked(sequences * capacity);
+        Shape keys = [rows, c.KvHeads * c.HeadDim], values = [rows, c.KvHeads * c.ValueDim];
+        _layers = [.. config.Layers.Select(_ => new LayerCache(backend.New(keys), backend.New(values)))];
     }
 
     /// <summary>Tokens each sequence has room for.</summary>

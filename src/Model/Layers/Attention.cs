@@ -7,7 +7,7 @@ using MoeFromScratch.Tensors;
 namespace MoeFromScratch.Model.Layers;
 
 /// <summary>Causal grouped-query attention with rotary positions: y = o(attention(rope(norm(q x)), rope(norm(k x)), v x)).</summary>
-public sealed class Attention
+public sealed class Attention : AttentionLayer
 {
     private readonly AttentionConfig _config;
     private readonly Projection _q, _k, _v, _o;
@@ -33,16 +33,11 @@ public sealed class Attention
         }
         if (c.Sinks)
             _sinks = w.GetF32("sinks", [c.Heads], Init.Normal(model.InitStd));
-        _rope = new RopeLayout(c.HeadDim);
-        float magnitude = c.RopeScaling?.Magnitude ?? 1;   // of queries and of keys: scores take it twice
-        float scale = (c.Scale > 0 ? c.Scale : 1 / MathF.Sqrt(c.HeadDim)) * magnitude * magnitude;
-        _layout = new AttentionLayout(c.Heads, c.KvHeads, c.HeadDim, scale, Causal: true, model.WindowOf(layer));
+        _rope = Rope(c, c.HeadDim, first: 0);
+        _layout = Layout(model, layer);
     }
 
-    /// <param name="x">[T, D]</param>
-    /// <param name="frequencies">[K/2] of the rotary embedding.</param>
-    /// <param name="cache">This layer's keys and values so far, or null to attend within the batch alone.</param>
-    public Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
+    public override Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
     {
         Tensor q = g.Rope(Project(g, x, _q, _qNorm), batch.Positions, frequencies, _rope);      // [T, H·K]
         Tensor k = g.Rope(Project(g, x, _k, _kNorm), batch.Positions, frequencies, _rope);      // [T, Hkv·K]

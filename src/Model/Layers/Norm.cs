@@ -16,11 +16,12 @@ public abstract class Norm
 }
 
 /// <summary>y = x / rms(x) · weight; a row may hold several vectors.</summary>
-public sealed class RmsNorm(ModelConfig model, WeightScope w, int size) : Norm
+/// <param name="eps">Null for the model's.</param>
+public sealed class RmsNorm(ModelConfig model, WeightScope w, int size, float? eps = null) : Norm
 {
     private readonly Tensor _weight = w.GetF32("weight", [size], Init.Ones);
 
-    public override Tensor Forward(Tape g, Tensor x) => g.RmsNorm(x, _weight, model.RmsNormEps);
+    public override Tensor Forward(Tape g, Tensor x) => g.RmsNorm(x, _weight, eps ?? model.RmsNormEps);
 }
 
 /// <summary>y = (x − mean x) / √(var x + eps) · weight + bias</summary>

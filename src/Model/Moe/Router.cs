@@ -11,6 +11,9 @@ public abstract class Router
     /// <param name="x">[T, D] the normalised hidden states that also enter the experts.</param>
     public abstract Routing Route(Tape g, Tensor x, in RouterContext context);
 
+    /// <summary>[E] what is added to scores for the choice alone, for whoever balances the load by it; null where a router has none.</summary>
+    public virtual Tensor? SelectionBias => null;
+
     /// <summary>The chosen probabilities as combine weights: as they are, or divided by their sum.</summary>
     protected static Tensor Weights(Tape g, Tensor probs, Tensor selected, bool renormalize)
     {

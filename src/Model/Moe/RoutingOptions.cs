@@ -31,6 +31,8 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
             return At(TopK, layer, layers, "top-k") is { } k ? dcMoe with { TopP = 0, TopK = k } : dcMoe with { TopP = At(TopP, layer, layers, "top-p") ?? dcMoe.TopP };
         if (moe.Router is MoePlusPlusRouterConfig plusPlus && TopP.Count + MaxExperts.Count == 0)
             return plusPlus with { TopK = At(TopK, layer, layers, "top-k") ?? plusPlus.TopK };
+        if (moe.Router is GroupedTopKRouterConfig grouped && TopP.Count + MaxExperts.Count == 0)
+            return grouped with { TopK = At(TopK, layer, layers, "top-k") ?? grouped.TopK };
         if (moe.Router is SwitchRouterConfig choice && TopP.Count + MaxExperts.Count == 0)
             return choice with { TopK = At(TopK, layer, layers, "top-k") ?? choice.TopK };
         (bool renormalize, float? oldTopP, int oldLimit) = moe.Router switch

@@ -7,7 +7,7 @@ using MoeFromScratch.Tensors.Checkpoints;
 namespace MoeFromScratch.Model.Training;
 
 /// <summary>
-/// All that the next step depends on, in one file: the F32 parameters, AdamW's moments, the number of steps taken (which is
+/// All that the next step depends on, in one file: the F32 parameters and buffers, AdamW's moments, the number of steps taken (which is
 /// the position in the data and in every stream of random numbers), and what the run was started with.
 /// </summary>
 public sealed partial class Trainer
@@ -58,6 +58,8 @@ public sealed partial class Trainer
             yield return ($"first_moment.{p.Name}", _optimizer.FirstMoments[i]);
             yield return ($"second_moment.{p.Name}", _optimizer.SecondMoments[i]);
         }
+        foreach (Tensor b in model.Weights.Buffers)
+            yield return ($"buffer.{b.Name}", b);
     }
 
     private Tensor Host(Tensor x)
@@ -89,6 +91,7 @@ public sealed partial class Trainer
             ["clip norm"] = Text(options.ClipNorm),
             ["seed"] = Text(options.Seed),
             ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l => MoeCatalog.Describe(l))),
+            ["bias update rate"] = Text(options.BiasUpdateRate),
             ["choice estimator"] = options.EstimateChoice.ToString(),
             ["tokenizer"] = model.Fingerprints.Tokenizer,
             ["model"] = model.Fingerprints.Config,

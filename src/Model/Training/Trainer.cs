@@ -34,6 +34,9 @@ public sealed record TrainOptions
     /// <summary>Have routers that know how, DCMoE's, estimate the gradient of their choice of experts.</summary>
     public bool EstimateChoice { get; init; }
 
+    /// <summary>How far a step moves selection biases towards an even load, see <see cref="BiasBalance"/> (the paper takes 0.001); 0 leaves them.</summary>
+    public float BiasUpdateRate { get; init; }
+
     /// <summary>Forget what happens inside a block and compute it again on the way back.</summary>
     public bool CheckpointBlocks { get; init; }
 }
@@ -50,10 +53,13 @@ public sealed record TrainStep(int Step, float Loss, float GradNorm, float Learn
 }
 
 /// <summary>The training loop: next batch, forward, losses, backward, clip, step, log.</summary>
-/// <exception cref="ArgumentException">A router cannot learn: one expert per token, whose weight is 1 whatever the router thinks of it.</exception>
+/// <exception cref="ArgumentException">
+/// A router cannot learn: one expert per token, whose weight is 1 whatever the router thinks of it; or biases are to be updated that no router has.
+/// </exception>
 public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOptions options) : IDisposable
 {
     private readonly IBackend _backend = Trainable(model).Backend;
+    private readonly BiasBalance? _balance = options.BiasUpdateRate == 0 ? null : new BiasBalance(model, options.BiasUpdateRate);
     private readonly AdamW _optimizer = new(model.Backend, model.Weights.All, options.AdamW);
     private readonly Tape _tape = Tape.Training(model.Backend, options.CheckpointBlocks);
     private readonly Tape _evaluation = Tape.Inference(model.Backend);
@@ -98,6 +104,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         float loss = 0;
         float[] routerLosses = new float[options.RouterLosses.Count], experts = [], dropped = [];
         model.Weights.ZeroGrad();
+        _balance?.Start();
         for (int micro = 0; micro < options.Accumulate; micro++)
         {
             data.Train(options.Seed, step, micro, _inputs, _labels, _tasks);
@@ -105,6 +112,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
             ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, Pass(step, micro)), estimateChoice: options.EstimateChoice);
             LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
                 routerScale: 1f / options.Accumulate);
+            _balance?.Count(_layers, batch.TokenMask);
             loss += Scalar(terms.CrossEntropy);
             for (int i = 0; i < terms.RouterLosses.Count; i++)
                 routerLosses[i] += Scalar(terms.RouterLosses[i]) / options.Accumulate;
@@ -118,6 +126,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
             throw Diverged(step, loss, norm);
         float learningRate = options.LearningRate.At(step);
         _optimizer.Step(learningRate, GradNorm.ClipScale(norm, options.ClipNorm));
+        _balance?.Step();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         return new TrainStep(step, loss, norm, learningRate, routerLosses, experts, tokens / seconds) { DroppedPerToken = dropped };
     }
@@ -151,6 +160,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         _tape.Dispose();
         _evaluation.Dispose();
         _optimizer.Dispose();
+        _balance?.Dispose();
     }
 
     /// <summary>Mean number of feed-forward experts that ran per token, for each mixture layer of the last pass.</summary>

@@ -121,18 +121,32 @@ internal sealed unsafe partial class CpuBackend<V>
 
         public readonly void Row(long row, int worker)
         {
-            int half = Layout.HeadDim / 2;
+            int half = Layout.Pairs, after = Layout.First + 2 * half;
             float* cos = Turns + (long)worker * Layout.HeadDim, sin = cos + half;
             for (int i = 0; i < half; i++)
             {
                 (float s, float c) = MathF.SinCos(Positions[row] * Frequencies[i]);
-                (sin[i], cos[i]) = (Back ? -s : s, c);
+                (sin[i], cos[i]) = (Layout.Magnitude * (Back ? -s : s), Layout.Magnitude * c);
             }
             for (int head = 0; head < D; head += Layout.HeadDim)
+            {
+                float* x = X + row * D + head, y = Y + row * D + head;
+                Pass(x, y, Layout.First);
                 if (Layout.Interleaved)
-                    TurnNeighbours(X + row * D + head, cos, sin, Y + row * D + head, half);
+                    TurnNeighbours(x + Layout.First, cos, sin, y + Layout.First, half);
                 else
-                    TurnHalves(X + row * D + head, cos, sin, Y + row * D + head, half);
+                    TurnHalves(x + Layout.First, cos, sin, y + Layout.First, half);
+                Pass(x + after, y + after, Layout.HeadDim - after);
+            }
+        }
+
+        /// <summary>Columns that do not turn.</summary>
+        private readonly void Pass(float* x, float* y, int count)
+        {
+            if (Back)
+                RowMath<V>.AddScaled(1, x, y, count);
+            else
+                new Span<float>(x, count).CopyTo(new Span<float>(y, count));
         }
 
         private readonly void TurnHalves(float* x, float* cos, float* sin, float* y, int half)

@@ -102,22 +102,27 @@ public sealed partial class ReferenceBackend
             }
     }
 
-    /// <summary>y += x with every pair turned by ± position · frequency.</summary>
+    /// <summary>y += x with every pair turned by ± position · frequency and grown, the other columns as they are.</summary>
     private static void Turn(Tensor x, Tensor positions, Tensor frequencies, RopeLayout layout, int direction, Tensor y)
     {
         Matrix xm = new(x), ym = new(y);
-        int pairs = layout.HeadDim / 2;
+        int pairs = layout.Pairs;
         for (int t = 0; t < x.Rows; t++)
-            for (int i = 0; i < pairs; i++)
+            for (int head = 0; head < x.Cols; head += layout.HeadDim)
             {
-                float angle = positions.Ints[t] * frequencies.Floats[i];
-                float cos = (float)Math.Cos(angle), sin = direction * (float)Math.Sin(angle);
-                (int first, int second) = layout.Interleaved ? (2 * i, 2 * i + 1) : (i, i + pairs);
-                for (int head = 0; head < x.Cols; head += layout.HeadDim)
+                for (int j = 0; j < layout.HeadDim; j++)
+                    if (j < layout.First || j >= layout.First + 2 * pairs)
+                        ym[t, head + j] += xm[t, head + j];
+                for (int i = 0; i < pairs; i++)
                 {
-                    float x1 = xm[t, head + first], x2 = xm[t, head + second];
-                    ym[t, head + first] += x1 * cos - x2 * sin;
-                    ym[t, head + second] += x2 * cos + x1 * sin;
+                    float angle = positions.Ints[t] * frequencies.Floats[i];
+                    float cos = layout.Magnitude * (float)Math.Cos(angle), sin = layout.Magnitude * direction * (float)Math.Sin(angle);
+                    (int first, int second) = layout.Interleaved ? (2 * i, 2 * i + 1) : (i, i + pairs);
+                    first += head + layout.First;
+                    second += head + layout.First;
+                    float x1 = xm[t, first], x2 = xm[t, second];
+                    ym[t, first] += x1 * cos - x2 * sin;
+                    ym[t, second] += x2 * cos + x1 * sin;
                 }
             }
     }

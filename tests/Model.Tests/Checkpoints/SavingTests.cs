@@ -121,6 +121,27 @@ public sealed class SavingTests : IDisposable
         Assert.Equal(File.ReadAllBytes(_first["model.safetensors"]), File.ReadAllBytes(_second["model.safetensors"]));
     }
 
+    /// <summary>DeepSeek-V3's files end in layers that predict further tokens: kept, not run, and only where the config speaks of them.</summary>
+    [Fact]
+    public void LayersForFurtherTokensAreKept()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using (LanguageModel model = LanguageModel.Load(Golden.Folder("deepseek-v3"), backend))
+            model.Save(_first.Path);
+        Edit("model.norm.weight", static _ => { }, "model.layers.3.enorm.weight");
+        TemporaryFolder.AssertRefused("is no part of a deepseek-v3 model", () => LanguageModel.Load(_first.Path, backend));
+        File.WriteAllText(_first["config.json"], File.ReadAllText(_first["config.json"]).Replace("{", "{ \"num_nextn_predict_layers\": 1,", StringComparison.Ordinal));
+        using (LanguageModel model = LanguageModel.Load(_first.Path, backend))
+        {
+            Assert.Equal(3, model.Config.Layers.Count);
+            model.Save(_second.Path);
+        }
+        using (TensorFiles original = TensorFiles.Open(_first.Path), copy = TensorFiles.Open(_second.Path))
+            Assert.Equal(original.Names, copy.Names);
+        Edit("model.norm.weight", static _ => { }, "model.layers.4.enorm.weight");
+        TemporaryFolder.AssertRefused("is no part of a deepseek-v3 model", () => LanguageModel.Load(_first.Path, backend));
+    }
+
     [Fact]
     public void ATiedHeadMayBeStoredIfItIsTheSame()
     {
@@ -202,6 +223,20 @@ public sealed class SavingTests : IDisposable
         Refused("granitemoe", granite with { Attention = granite.Attention with { Scale = 0 } });
         Refused("granitemoe", granite with { Layers = [topK] });
         Tiny.Family("qwen2").Write(qwen2);
+        ModelConfig v2 = Variants.All["deepseek-v2 greedy"], v3 = Variants.All["deepseek-v3 one group, no rank for queries"];
+        MoeConfig latentMoe = (MoeConfig)v3.Layers[^1];
+        Refused("deepseek-v3", v2);
+        Refused("deepseek-v2", v3);
+        Refused("deepseek-v2", v2 with { Attention = v2.Attention with { RopeInterleaved = false } });
+        Refused("deepseek-v3", v3 with { Attention = v3.Attention with { Latent = null } });
+        Refused("deepseek-v3", v3 with { Attention = v3.Attention with { Window = 4 } });
+        Refused("deepseek-v3", v3 with { Attention = v3.Attention with { QkvBias = true } });
+        Refused("deepseek-v3", v3 with { Layers = [new DenseConfig(11), latentMoe, new DenseConfig(11)] });
+        Refused("deepseek-v3", v3 with { Layers = [latentMoe with { Router = new TopKRouterConfig(2) }] });
+        Refused("deepseek-v3", v3 with { Layers = [latentMoe with { Banks = [latentMoe.Banks[0], new SharedExpertConfig(15, Gated: false)] }] });
+        Refused("deepseek-v3", v3 with { Layers = [latentMoe with { Banks = [latentMoe.Banks[0], new SharedExpertConfig(14, Gated: true)] }] });
+        Refused("deepseek-v3", v3 with { RouterLosses = [new LoadBalanceLoss(0.1f)] });
+        Refused("mixtral", mixtral with { Attention = mixtral.Attention with { RotaryDim = 4 } });
         ModelConfig windows = Variants.All["qwen3-moe windows"], oss = Variants.All["gpt-oss"];
         MoeConfig clamped = (MoeConfig)oss.Layers[0];
         Refused("qwen3-moe", windows with { FullAttentionLayers = [0] });

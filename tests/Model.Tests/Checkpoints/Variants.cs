@@ -75,7 +75,22 @@ public static class Variants
         ["uni-moe-2 top 3"] = UniMoe(new DcMoeRouterConfig(0, 3), real: 4, none: 1, shared: 1),
         ["uni-moe-2 all of them"] = UniMoe(new DcMoeRouterConfig(1), real: 3, none: 1, shared: 1),
 
+        ["deepseek-v3 one group, no rank for queries"] = DeepSeek(Latent(2, 6, 4, new(7, 5)), V3(3, groups: 1, top: 1), new(5, 7), shared: 14, dense: 1),
+        ["deepseek-v3 raw weights, halves, biases, yarn, tied"] = DeepSeek(
+            Biased(Latent(3, 4, 6, new(9, 11, 8))) with { RopeInterleaved = false, RopeScaling = new YarnRopeScaling(4, 8, 16, 0.5f, 1.2f) { MscaleAllDim = 0.7f } },
+            V3(2, groups: 3, top: 2) with { Renormalize = false }, new(6, 5), shared: 0, dense: 0) with
+        { TieWordEmbeddings = true },
+        ["deepseek-v2 greedy"] = DeepSeek(Latent(2, 5, 2, new(6, 8)), new(3), new(5, 7), shared: 7, dense: 1),
+        ["deepseek-v2 grouped, stretched"] = DeepSeek(
+            Latent(2, 3, 8, new(10, 3, 6)) with { RopeScaling = new LinearRopeScaling(3) },
+            new(2) { Groups = 4, TopGroups = 2, Scale = 3.5f }, new(8, 5), shared: 10, dense: 2),
+
         ["moe_from_scratch everything"] = Everything(),
+        ["moe_from_scratch heads turned in part"] = Model(
+            Heads(2, 1, 9) with { RotaryDim = 4, RopeInterleaved = true, QkNorm = QkNorm.PerHead },
+            new MoeConfig(V3(2, 2, 1) with { GroupBest = 1, Scores = RouterScores.Softmax }, [new FfnExpertsConfig(4, 6)])) with
+        { RouterLosses = [] },
+        ["moe_from_scratch latent, all columns turned"] = Model(Latent(2, 0, 6, new(5, 4, 7)) with { Window = 5 }, new DenseConfig(6)) with { RouterLosses = [] },
         ["moe_from_scratch paper's MoE++"] = FromScratch(
             new MoePlusPlusRouterConfig(2) { Gate = new GateConfig { HiddenSize = 7, Residual = true }, LogitsStd = 1.2f },
             new FfnExpertsConfig(4, 6), new ZeroExpertsConfig(2), new CopyExpertsConfig(1), new ConstantExpertsConfig(1)),
@@ -143,6 +158,27 @@ public static class Variants
             GateConfig gate = new() { HiddenSize = twoLayers ? experts : 0 };
             return new MoeConfig(new NoisyTopKRouterConfig(Math.Min(2, experts), scale, noise) { LoadRule = LoadRule.NoiseAlone, Gate = gate }, banks);
         }
+    }
+
+    private static AttentionConfig Latent(int heads, int plain, int turned, LatentAttentionConfig latent) =>
+        Heads(heads, heads, plain + turned) with { RotaryDim = turned, RopeInterleaved = true, Latent = latent };
+
+    private static GroupedTopKRouterConfig V3(int topK, int groups, int top) => new(topK)
+    {
+        Scores = RouterScores.Sigmoid,
+        SelectionBias = true,
+        Groups = groups,
+        TopGroups = top,
+        GroupBest = 2,
+        Renormalize = true,
+        Scale = 1.5f,
+    };
+
+    /// <summary>Three layers, the first ones dense.</summary>
+    private static ModelConfig DeepSeek(AttentionConfig attention, GroupedTopKRouterConfig router, FfnExpertsConfig experts, int shared, int dense)
+    {
+        MoeConfig moe = new(router, shared == 0 ? [experts] : [experts, new SharedExpertConfig(shared, Gated: false)]);
+        return Model(attention, [.. Enumerable.Range(0, 3).Select(i => i < dense ? (FeedForwardConfig)new DenseConfig(11) : moe)]) with { RouterLosses = [] };
     }
 
     /// <summary>Room for all outside training, half of it within.</summary>

@@ -17,6 +17,7 @@ public sealed class GoldenCase
         "moe-plus-plus", "moe-plus-plus-mixtral-gating",
         "uni-moe-2", "uni-moe-2-drop", "uni-moe-2-drop-position", "uni-moe-2-topk",
         "olmoe", "qwen2-moe", "qwen3-moe", "qwen3-moe-tied", "granitemoe", "phimoe", "llama-moe", "openmoe", "gpt-oss",
+        "deepseek-v3", "deepseek-v3-yarn",
     ];
 
     /// <summary>Those whose reference can be trained.</summary>
