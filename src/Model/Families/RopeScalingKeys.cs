@@ -16,6 +16,8 @@ internal static class RopeScalingKeys
         if (json.Is(key, "default"))
             return null;
         float factor = json.Float("factor", min: 1);
+        if (growsScores && !json.Is(key, "yarn"))
+            json.Refuse("mscale_all_dim");
         if (json.Is(key, "linear"))
             return new LinearRopeScaling(factor);
         if (json.Is(key, "yarn"))
