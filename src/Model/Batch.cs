@@ -29,18 +29,23 @@ public readonly record struct Batch
     /// <summary>[T] 1 for tokens, 0 for padding; null when nothing is padding.</summary>
     public Tensor? TokenMask { get; init; }
 
+    /// <summary>[T] I32 task of each token's sequence, for models that route by it; null where nobody said.</summary>
+    public Tensor? Tasks { get; init; }
+
     /// <summary>[R] I32 the rows whose logits are wanted; null for all.</summary>
     public Tensor? LogitRows { get; init; }
 
     /// <summary>Whole sequences, each from its position 0.</summary>
     /// <param name="tokens">All sequences, one after the other.</param>
     /// <param name="lengths">Tokens of each.</param>
-    public static Batch Packed(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> lengths) => Make(g, tokens, lengths, cache: null, lastOnly: false);
+    /// <param name="tasks">Task of each; empty for none.</param>
+    public static Batch Packed(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> lengths, ReadOnlySpan<int> tasks = default) =>
+        Make(g, tokens, lengths, cache: null, lastOnly: false, tasks);
 
     /// <summary>Sequences of equal length with padding, as references take them: padded tokens are computed but nobody sees them.</summary>
     /// <param name="mask">1 for tokens, 0 for padding, like <paramref name="tokens"/>.</param>
     /// <param name="seesFirst">Whether a sequence's first token is seen even where it is padding, see <see cref="AttentionConfig.SeesFirst"/>.</param>
-    public static Batch Padded(Tape g, ReadOnlySpan<int> tokens, int sequences, ReadOnlySpan<int> mask, bool seesFirst = false)
+    public static Batch Padded(Tape g, ReadOnlySpan<int> tokens, int sequences, ReadOnlySpan<int> mask, bool seesFirst = false, ReadOnlySpan<int> tasks = default)
     {
         int length = tokens.Length / sequences;
         int[] lengths = new int[sequences], visible = new int[tokens.Length * length];
@@ -52,7 +57,7 @@ public readonly record struct Batch
             mask.Slice(t / length * length, length).CopyTo(visible.AsSpan(t * length));
             visible[t * length] |= seesFirst ? 1 : 0;
         }
-        return Packed(g, tokens, lengths) with
+        return Packed(g, tokens, lengths, tasks) with
         {
             Visible = g.Constant<int>([tokens.Length, length], DType.I32, visible),
             TokenMask = g.Constant<float>([tokens.Length], DType.F32, weight),
@@ -63,18 +68,22 @@ public readonly record struct Batch
     /// <param name="tokens">New tokens of all sequences, one after the other.</param>
     /// <param name="counts">New tokens of each sequence; one with none rests and has no row in the logits.</param>
     /// <param name="lastOnly">Want logits for each sequence's last token only.</param>
+    /// <param name="tasks">Task of each sequence; empty for none.</param>
     /// <exception cref="ArgumentException">The counts do not add up to the tokens, or one is negative.</exception>
     /// <exception cref="InvalidOperationException">The cache is full.</exception>
-    public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true) =>
-        Make(g, tokens, counts, cache, lastOnly);
+    public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true, ReadOnlySpan<int> tasks = default) =>
+        Make(g, tokens, counts, cache, lastOnly, tasks);
 
-    private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly)
+    private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly, ReadOnlySpan<int> tasks)
     {
+        if (!tasks.IsEmpty && tasks.Length != counts.Length)
+            throw new ArgumentException($"{tasks.Length} tasks for {counts.Length} sequences");
         RequireRoom(tokens.Length, counts, cache);
         int total = tokens.Length, sequences = counts.Length - counts.Count(0);
-        int[] buffer = ArrayPool<int>.Shared.Rent(2 * total + 5 * sequences);
+        int[] buffer = ArrayPool<int>.Shared.Rent(3 * total + 5 * sequences);
         Span<int> positions = buffer.AsSpan(0, total), rows = buffer.AsSpan(total, total);
         Span<int> table = buffer.AsSpan(2 * total, 4 * sequences), last = buffer.AsSpan(2 * total + 4 * sequences, sequences);
+        Span<int> taskOf = buffer.AsSpan(2 * total + 5 * sequences, total);
         int start = 0, row = 0;
         for (int b = 0; b < counts.Length; b++)
         {
@@ -87,6 +96,8 @@ public readonly record struct Batch
                 positions[start + t] = past + t;
                 rows[start + t] = firstRow + past + t;
             }
+            if (!tasks.IsEmpty)
+                taskOf.Slice(start, count).Fill(tasks[b]);
             (table[4 * row], table[4 * row + 1], table[4 * row + 2], table[4 * row + 3]) = (start, count, firstRow, past + count);
             start += count;
             last[row++] = start - 1;
@@ -98,6 +109,7 @@ public readonly record struct Batch
             Positions = g.Constant<int>([total], DType.I32, positions),
             Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
             CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
+            Tasks = tasks.IsEmpty ? null : g.Constant<int>([total], DType.I32, taskOf),
             LogitRows = lastOnly ? g.Constant<int>([sequences], DType.I32, last) : null,
         };
         ArrayPool<int>.Shared.Return(buffer);

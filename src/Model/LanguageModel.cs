@@ -83,10 +83,23 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A new trainable model with drawn parameters.</summary>
     public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, ulong seed, Tokenizer? tokenizer = null) =>
-        new(family, ConfigJson.Parse(ConfigFile, family.Write(config).ToJsonString(Indented)), config, new WeightStore(backend, new RandomWeights(seed), trainable: true), null, null)
+        Create(backend, family, config, new RandomWeights(seed), trainable: true, tokenizer);
+
+    /// <summary>A new model with parameters from elsewhere.</summary>
+    public static LanguageModel Create(IBackend backend, Family family, ModelConfig config, IWeightSource source, bool trainable, Tokenizer? tokenizer = null)
+    {
+        WeightStore weights = new(backend, source, trainable);
+        try
         {
-            _tokenizer = tokenizer,
-        };
+            ConfigJson json = ConfigJson.Parse(ConfigFile, family.Write(config).ToJsonString(Indented));
+            return new LanguageModel(family, json, config, weights, null, null) { _tokenizer = tokenizer };
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>
     /// Writes config.json, model.safetensors and, where there is one, tokenizer.json, each flushed and then replaced as a

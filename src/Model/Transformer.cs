@@ -48,7 +48,7 @@ public sealed class Transformer : IDisposable
         Tensor? previousLogits = null;
         for (int i = 0; i < _blocks.Length; i++)
         {
-            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Sequences = batch.Sequences, Noise = noise, EstimateChoice = estimateChoice };
+            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Sequences = batch.Sequences, Task = batch.Tasks, Noise = noise, EstimateChoice = estimateChoice };
             LayerOutput y = g.Block((block: _blocks[i], x, batch, _frequencies, cache: cache?[i], context),
                 static (g, s) => s.block.Forward(g, s.x, s.batch, s._frequencies, s.cache, s.context));
             layers.Add(y);

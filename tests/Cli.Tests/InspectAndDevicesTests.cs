@@ -40,6 +40,7 @@ public sealed class InspectAndDevicesTests
     [InlineData("trace")]
     [InlineData("inspect")]
     [InlineData("devices")]
+    [InlineData("extract")]
     public void EveryVerbHasHelp(string verb)
     {
         Outcome run = Tool.Run(verb, "--help");

@@ -41,13 +41,18 @@ public static class Tiny
     public static TraceInput Input(ModelConfig config, int sequences, int length, ulong seed = 1)
     {
         Noise noise = new(seed);
-        return new TraceInput([.. Enumerable.Range(0, sequences * length).Select(i => noise.Below(config.VocabSize, i))], sequences);
+        return new TraceInput([.. Enumerable.Range(0, sequences * length).Select(i => noise.Below(config.VocabSize, i))], sequences) { Tasks = Tasks(config, sequences) };
     }
+
+    /// <summary>A task for each sequence, one after the other from the last, where the model wants to know.</summary>
+    public static int[] Tasks(ModelConfig config, int sequences) =>
+        config.Layers.OfType<MoeConfig>().Select(static m => m.Router).OfType<TaskRouterConfig>().FirstOrDefault() is { } router
+            ? [.. Enumerable.Range(0, sequences).Select(b => (router.Tasks * sequences - 1 - b) % router.Tasks)] : [];
 
     /// <summary>Logits [T, V] of whole sequences in one packed pass.</summary>
     public static float[] Logits(LanguageModel model, ReadOnlySpan<int> tokens, params ReadOnlySpan<int> lengths)
     {
         using Tape g = Tape.Inference(model.Backend);
-        return model.Backend.ToFloats(model.Transformer.Forward(g, Batch.Packed(g, tokens, lengths), []).Logits);
+        return model.Backend.ToFloats(model.Transformer.Forward(g, Batch.Packed(g, tokens, lengths, Tasks(model.Config, lengths.Length)), []).Logits);
     }
 }

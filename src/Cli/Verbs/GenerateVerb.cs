@@ -47,6 +47,7 @@ internal static class GenerateVerb
         Option<string?> routerTopP = new("--router-top-p") { Description = "Route by top-p: one threshold, or one per mixture layer, like 0.4,0.3.", HelpName = "P,…" };
         Option<string?> routerTopK = new("--router-top-k") { Description = "Route every token to so many experts: one number, or one per mixture layer.", HelpName = "K,…" };
         Option<string?> routerMax = new("--router-max-experts") { Description = "At most so many experts per token with top-p routing: one number, or one per mixture layer.", HelpName = "N,…" };
+        Option<int?> task = new("--task") { Description = "The task, counted from 0, for a model that routes by it.", HelpName = "N" };
         Option<int?> count = new("--max-new-tokens") { Description = "At most so many new tokens; 200 unless the checkpoint says otherwise.", HelpName = "N" };
         Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after an end-of-sequence token." };
         Option<bool> noCache = new("--no-cache") { Description = "Compute the whole sequence anew for each token (slow; checks the cache)." };
@@ -58,7 +59,7 @@ internal static class GenerateVerb
         Command command = new("generate", "Continue a text.")
         {
             prompt, model, ids, greedy, temperature, topK, topP, minP, penalty, stop, count, ignoreEos, noCache, routerTopP, routerTopK, routerMax,
-            showExperts, seed, device, threads, json,
+            task, showExperts, seed, device, threads, json,
         };
         command.SetAction(r =>
         {
@@ -91,6 +92,7 @@ internal static class GenerateVerb
                     Stop = r.GetValue(stop)!,
                     IgnoreEos = r.GetValue(ignoreEos),
                     NoCache = r.GetValue(noCache),
+                    Task = r.GetValue(task),
                 },
                 r.GetValue(showExperts), r.GetValue(json));
             _ = new StopStrings(settings.Options.Stop);   // refused now, whether there is a tokenizer or not

@@ -120,7 +120,8 @@ internal static class InspectVerb
 
     private static string Class(string path) =>
         path.Contains(".experts.", StringComparison.Ordinal) || path.Contains(".shared_experts.", StringComparison.Ordinal) ? "experts"
-        : path.Contains(".mlp.gate.", StringComparison.Ordinal) || path.Contains(".mlp.gate_map.", StringComparison.Ordinal) ? "router"
+        : path.Contains(".mlp.gate.", StringComparison.Ordinal) || path.Contains(".mlp.gate_map.", StringComparison.Ordinal)
+            || path.Contains(".mlp.gate_noise.", StringComparison.Ordinal) || path.Contains(".mlp.task_embedding.", StringComparison.Ordinal) ? "router"
         : path.Contains(".mlp.", StringComparison.Ordinal) || path.Contains(".extra_mlp.", StringComparison.Ordinal) ? "dense"
         : path.Contains(".self_attn.", StringComparison.Ordinal) ? "attention"
         : path.Contains("norm.", StringComparison.Ordinal) ? "norms"

@@ -22,7 +22,7 @@ public static class MoeCatalog
             ("top_k", typeof(TopKRouterConfig)), ("top_p", typeof(TopPRouterConfig)), ("moe_plus_plus", typeof(MoePlusPlusRouterConfig)),
             ("dcmoe", typeof(DcMoeRouterConfig)), ("noisy_top_k", typeof(NoisyTopKRouterConfig)), ("sparse_mixer", typeof(SparseMixerRouterConfig)),
             ("switch", typeof(SwitchRouterConfig)), ("expert_choice", typeof(ExpertChoiceRouterConfig)), ("base", typeof(BaseRouterConfig)),
-            ("grouped_top_k", typeof(GroupedTopKRouterConfig)),
+            ("grouped_top_k", typeof(GroupedTopKRouterConfig)), ("task", typeof(TaskRouterConfig)), ("fixed", typeof(FixedRouterConfig)),
         ],
         [typeof(ExpertBankConfig)] =
         [

@@ -20,10 +20,13 @@ public sealed class Generator : IDisposable
     private readonly float[] _logits;
     private readonly float[] _kept;
     private readonly int[] _counts;
+    private readonly int[] _tasks;
 
     /// <param name="capacity">Prompt and generated tokens of one sequence together.</param>
-    public Generator(Transformer model, IBackend backend, int capacity, int sequences = 1)
+    /// <param name="tasks">Task of each sequence, for models that route by it; empty for none.</param>
+    public Generator(Transformer model, IBackend backend, int capacity, int sequences = 1, params int[] tasks)
     {
+        _tasks = tasks;
         _model = model;
         _tape = Tape.Inference(backend);
         _cache = new KvCache(backend, model.Config, capacity, sequences);
@@ -95,7 +98,7 @@ public sealed class Generator : IDisposable
     private ReadOnlySpan<float> Pass(ReadOnlySpan<int> tokens, int sequences)
     {
         _tape.Reset();
-        Batch batch = Batch.Continue(_tape, _cache, tokens, _counts);
+        Batch batch = Batch.Continue(_tape, _cache, tokens, _counts, tasks: _tasks);
         ForwardResult result = _model.Forward(_tape, batch, _layers, _cache);
         Span<float> logits = _logits.AsSpan(0, sequences * _model.Config.VocabSize);
         if (sequences > 0)

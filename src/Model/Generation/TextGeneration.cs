@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tokenizers;
 
 namespace MoeFromScratch.Model.Generation;
@@ -14,6 +15,9 @@ public sealed record GenerateOptions
 
     /// <summary>Go on after an end-of-sequence token.</summary>
     public bool IgnoreEos { get; init; }
+
+    /// <summary>The task, for models that route by it.</summary>
+    public int? Task { get; init; }
 
     /// <summary>Compute the whole sequence again for every token, without a key-value cache: slow, to check the cache.</summary>
     public bool NoCache { get; init; }
@@ -84,6 +88,9 @@ public static class TextGeneration
                 throw new ArgumentException("the prompt is empty");
             else if (prompt.Count > context)
                 throw new ArgumentException($"the prompt has {prompt.Count} tokens, the model's context is {context}");
+        foreach (TaskRouterConfig router in model.Config.Layers.OfType<MoeConfig>().Select(static m => m.Router).OfType<TaskRouterConfig>())
+            if (options.Task < 0 || options.Task >= router.Tasks)
+                throw new ArgumentException($"the model knows the tasks 0 to {router.Tasks - 1}, not {options.Task}");
         return prompts.Count == 0 ? [] : new Continuations(model, prompts, options, tokenizer).Run();
     }
 }

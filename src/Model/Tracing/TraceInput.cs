@@ -8,7 +8,8 @@ namespace MoeFromScratch.Model.Tracing;
 /// <param name="Ids">[B · S]</param>
 /// <param name="Mask">[B · S] 1 for tokens, 0 for padding; null when nothing is padding.</param>
 /// <param name="TokenWeights">[B · S] what each token counts in the router losses; null for all the same.</param>
-public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, float[]? TokenWeights = null)
+/// <param name="Tasks">[B] task of each sequence; null where there are none.</param>
+public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, float[]? TokenWeights = null, int[]? Tasks = null)
 {
     public int Length => Ids.Length / Sequences;
 

@@ -81,8 +81,8 @@ public static class Tracer
     }
 
     private static Batch Pack(Tape g, LanguageModel model, TraceInput input) => input.Mask is { } mask
-        ? Batch.Padded(g, input.Ids, input.Sequences, mask, model.Config.Attention.SeesFirst)
-        : Batch.Packed(g, input.Ids, [.. Enumerable.Repeat(input.Length, input.Sequences)]);
+        ? Batch.Padded(g, input.Ids, input.Sequences, mask, model.Config.Attention.SeesFirst, input.Tasks)
+        : Batch.Packed(g, input.Ids, [.. Enumerable.Repeat(input.Length, input.Sequences)], input.Tasks);
 
     private static LossTerms Run(Tape g, LanguageModel model, TraceInput input, out Tensor logits)
     {

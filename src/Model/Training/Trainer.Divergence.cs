@@ -23,8 +23,8 @@ public sealed partial class Trainer
         for (int micro = 0; micro < options.Accumulate; micro++)
         {
             g.Reset();
-            data.Train(options.Seed, step, micro, _inputs, _labels);
-            ForwardResult result = model.Transformer.Forward(g, Batch.Packed(g, _inputs, _lengths), _layers, noise: (options.Seed, step));
+            data.Train(options.Seed, step, micro, _inputs, _labels, _tasks);
+            ForwardResult result = model.Transformer.Forward(g, Batch.Packed(g, _inputs, _lengths, _tasks), _layers, noise: (options.Seed, Pass(step, micro)));
             foreach ((int i, LayerOutput layer) in _layers.Index())
             {
                 string? routing = layer.Routing is { } r

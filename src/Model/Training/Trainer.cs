@@ -66,6 +66,7 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
     private readonly List<LayerOutput> _layers = [];
     private readonly int[] _inputs = new int[options.BatchSize * options.Context];
     private readonly int[] _labels = new int[options.BatchSize * options.Context];
+    private readonly int[] _tasks = new int[options.BatchSize];
     private readonly int[] _lengths = [.. Enumerable.Repeat(options.Context, options.BatchSize)];
 
     public LanguageModel Model => model;
@@ -106,10 +107,9 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         _balance?.Start();
         for (int micro = 0; micro < options.Accumulate; micro++)
         {
-            data.Train(options.Seed, step, micro, _inputs, _labels);
-            Batch batch = Batch.Packed(_tape, _inputs, _lengths);
-            long pass = (step - 1L) * options.Accumulate + micro + 1;
-            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, pass), estimateChoice: options.EstimateChoice);
+            data.Train(options.Seed, step, micro, _inputs, _labels, _tasks);
+            Batch batch = Batch.Packed(_tape, _inputs, _lengths, _tasks);
+            ForwardResult result = model.Transformer.Forward(_tape, batch, _layers, noise: (options.Seed, Pass(step, micro)), estimateChoice: options.EstimateChoice);
             LossTerms terms = Loss.Of(_tape, result.Logits, _labels, 1f / tokens, _layers, options.RouterLosses,
                 routerScale: 1f / options.Accumulate);
             _balance?.Count(_layers, batch.TokenMask);
@@ -131,6 +131,9 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
         return new TrainStep(step, loss, norm, learningRate, routerLosses, experts, tokens / seconds) { DroppedPerToken = dropped };
     }
 
+    /// <summary>Counts the micro-batches of all steps, from 1.</summary>
+    private long Pass(int step, int micro) => (step - 1L) * options.Accumulate + micro + 1;
+
     /// <summary>Mean cross-entropy over the validation windows, all of them or evenly chosen ones.</summary>
     /// <param name="windows">How many; 0 for all.</param>
     public float Validate(int windows = 0)
@@ -143,9 +146,9 @@ public sealed partial class Trainer(LanguageModel model, TokenData data, TrainOp
             Span<int> inputs = _inputs.AsSpan(0, size * options.Context), labels = _labels.AsSpan(0, size * options.Context);
             for (int w = 0; w < size; w++)
                 data.Validation((int)((long)(done + w) * all / count),
-                    inputs.Slice(w * options.Context, options.Context), labels.Slice(w * options.Context, options.Context));
+                    inputs.Slice(w * options.Context, options.Context), labels.Slice(w * options.Context, options.Context), _tasks.AsSpan(w, 1));
             _evaluation.Reset();
-            ForwardResult result = model.Transformer.Forward(_evaluation, Batch.Packed(_evaluation, inputs, _lengths.AsSpan(0, size)), _layers);
+            ForwardResult result = model.Transformer.Forward(_evaluation, Batch.Packed(_evaluation, inputs, _lengths.AsSpan(0, size), _tasks.AsSpan(0, size)), _layers);
             sum += Scalar(Loss.Of(_evaluation, result.Logits, labels, 1f / inputs.Length, _layers, []).CrossEntropy) * size;
         }
         _evaluation.Reset();

@@ -57,7 +57,7 @@ public sealed class VariantTests : IDisposable
             float[] whole = Tiny.Logits(model, tokens, tokens.Length);
             foreach (int chunk in new[] { 1, 3 })
             {
-                using Generator generator = new(model.Transformer, backend, tokens.Length);
+                using Generator generator = new(model.Transformer, backend, tokens.Length, 1, Tiny.Tasks(model.Config, 1));
                 for (int start = 0; start < tokens.Length; start += chunk)
                 {
                     int end = Math.Min(tokens.Length, start + chunk);
@@ -124,7 +124,7 @@ public sealed class VariantTests : IDisposable
     {
         using Tape g = Tape.Training(model.Backend);
         List<LayerOutput> layers = [];
-        Batch batch = Batch.Packed(g, input.Ids, [.. Enumerable.Repeat(input.Length, input.Sequences)]);
+        Batch batch = Batch.Packed(g, input.Ids, [.. Enumerable.Repeat(input.Length, input.Sequences)], input.Tasks);
         Tensor logits = model.Transformer.Forward(g, batch, layers).Logits;
         RouterLoss[] routerLosses = [new LoadBalanceLoss(0.1f), new LoadBalanceLoss(0.1f, BalanceScope.Model), new RouterZLoss(0.1f), new RouterEntropyLoss(0.1f)];
         LossTerms terms = Loss.Of(g, logits, Loss.NextTokens(input.Ids, input.Length), 1f / (input.Ids.Length - input.Sequences), layers, routerLosses);

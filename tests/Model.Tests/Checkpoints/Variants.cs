@@ -108,6 +108,9 @@ public static class Variants
             new TopKRouterConfig(2), new FfnExpertsConfig(2, 5), new TwiceGatedExpertsConfig(3, 6)), new DenseConfig(4), new DenseConfig(7, Bias: true) { TwiceGated = true }),
         ["moe_from_scratch clamped experts behind others, a gate of two layers with bias"] = FromScratch(
             new TopKRouterConfig(3) { Gate = new GateConfig { HiddenSize = 5, Bias = true } }, new ZeroExpertsConfig(1), new FfnExpertsConfig(2, 6), new ClampedExpertsConfig(3, 4)),
+        ["moe_from_scratch by task, raw probabilities"] = FromScratch(
+            new TaskRouterConfig(3, Renormalize: false) { Gate = new GateConfig { HiddenSize = 5 } }, new FfnExpertsConfig(3, 6), new CopyExpertsConfig(1), new MlpExpertsConfig(2, 4)),
+        ["moe_from_scratch fixed weights"] = FromScratch(new FixedRouterConfig(), new FfnExpertsConfig(2, 6), new ConstantExpertsConfig(1)),
         ["moe_from_scratch nothing but zeros"] = FromScratch(new TopKRouterConfig(1), new ZeroExpertsConfig(3)),
     };
 

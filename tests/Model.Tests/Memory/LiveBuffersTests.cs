@@ -54,7 +54,7 @@ public sealed class LiveBuffersTests
             foreach (bool checkpoint in new[] { false, true })
             {
                 TrainOptions options = Texts.Options(context: 8) with { CheckpointBlocks = checkpoint };
-                using (Trainer trainer = new(model, new TokenData([.. Enumerable.Range(0, 90)], context: 8), options))
+                using (Trainer trainer = new(model, new TokenData([.. Enumerable.Range(0, 90).Select(i => i % model.Config.VocabSize)], context: 8), options))
                 {
                     trainer.Step();
                     int warm = backend.LiveBuffers;

@@ -43,6 +43,37 @@ public sealed class TokenDataTests
         }
     }
 
+    /// <summary>A text for each task: windows stay in one, all places are drawn, and validation goes through one after the other.</summary>
+    [Fact]
+    public void EveryTaskHasItsText()
+    {
+        TokenData data = new([[.. Enumerable.Range(0, 200)], [.. Enumerable.Range(1000, 100)], [.. Enumerable.Range(2000, 300)]], Context);
+        int[] tasks = new int[3], drawn = new int[3], inputs = new int[3 * Context], labels = new int[3 * Context];
+        HashSet<int> starts = [];
+        for (int step = 0; step < 2000; step++)
+        {
+            data.Train(seed: 5, step, microBatch: 0, inputs, labels, tasks);
+            for (int w = 0; w < 3; w++)
+            {
+                drawn[tasks[w]]++;
+                starts.Add(inputs[w * Context]);
+                Assert.Equal(Enumerable.Range(inputs[w * Context], Context), inputs[(w * Context)..((w + 1) * Context)]);
+                Assert.Equal(tasks[w], inputs[w * Context] / 1000);
+                Assert.InRange(labels[(w + 1) * Context - 1] % 1000, 0, new[] { 179, 89, 269 }[tasks[w]]);
+            }
+        }
+        Assert.Equal(173 + 83 + 263, starts.Count);
+        Assert.All(drawn.Zip([173, 83, 263]), static d => Assert.Equal(6000.0 * d.Second / 519, d.First, 150.0));
+
+        Assert.Equal(2 + 1 + 4, data.ValidationWindows);
+        int[] all = new int[7 * Context], of = new int[7];
+        data.Validation(0, all, new int[7 * Context], of);
+        Assert.Equal([0, 0, 1, 2, 2, 2, 2], of);
+        Assert.Equal([180, 187, 1090, 2270, 2277, 2284, 2291], of.Select((_, w) => all[w * Context]));
+        Assert.NotEqual(_data.Fingerprint, data.Fingerprint);
+        Assert.Equal(_data.Fingerprint, new TokenData([[.. Enumerable.Range(0, 200)]], Context).Fingerprint);
+    }
+
     [Fact]
     public void ValidationWindowsLieEndToEnd()
     {
