@@ -18,6 +18,8 @@ internal static class RopeScalingKeys
         if (json.Is(key, "longrope"))
             return LongRope(config, json);
         float factor = json.Float("factor", min: 1);
+        if (growsScores && !json.Is(key, "yarn"))
+            json.Refuse("mscale_all_dim");
         if (json.Is(key, "linear"))
             return new LinearRopeScaling(factor);
         if (json.Is(key, "yarn"))
