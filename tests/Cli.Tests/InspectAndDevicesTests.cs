@@ -20,6 +20,17 @@ public sealed class InspectAndDevicesTests
         Assert.Equal(36, (int)experts["tensors"]!);
     }
 
+    /// <summary>Two of six experts: in each layer all matrices and biases of four are idle.</summary>
+    [Theory]
+    [InlineData("granitemoe", 3, 3 * 40 * 48)]
+    [InlineData("gpt-oss", 2, (40 + 1) * 56 + (28 + 1) * 40)]
+    public void StackedExpertsAreCountedOneByOne(string golden, int layers, long expert)
+    {
+        JsonObject json = Tool.Run("inspect", Golden.Folder(golden), "--json").Json;
+        Assert.Equal(layers * 4 * expert, (long)json["parameters_total"]! - (long)json["parameters_active_max"]!);
+        Assert.Equal((long)json["parameters_active_min"]!, (long)json["parameters_active_max"]!);
+    }
+
     [Fact]
     public void TextReportNamesTheFamily() =>
         Assert.Contains("dynamic-moe", Tool.Run("inspect", Golden.Folder("dynamic-moe")).Output, StringComparison.Ordinal);

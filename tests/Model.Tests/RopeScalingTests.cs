@@ -66,6 +66,28 @@ public sealed class RopeScalingTests
         Assert.Equal(256, Assert.IsType<YarnRopeScaling>(Read("""{"rope_type":"yarn","factor":4}""")).OriginalMaxPositions);
     }
 
+    /// <summary>gpt-oss-20b's config.json, less its quantisation.</summary>
+    [Fact]
+    public void TheReleasedGptOssIsRead()
+    {
+        ModelConfig model = Tiny.Family("gpt-oss").Read(ConfigJson.Parse("config.json", """
+            {"architectures":["GptOssForCausalLM"],"attention_bias":true,"attention_dropout":0.0,"eos_token_id":200002,"experts_per_token":4,"head_dim":64,
+            "hidden_act":"silu","hidden_size":2880,"initial_context_length":4096,"initializer_range":0.02,"intermediate_size":2880,
+            "max_position_embeddings":131072,"model_type":"gpt_oss","num_attention_heads":64,"num_experts_per_tok":4,"num_hidden_layers":24,
+            "num_key_value_heads":8,"num_local_experts":32,"output_router_logits":false,"pad_token_id":199999,"rms_norm_eps":1e-05,
+            "rope_scaling":{"beta_fast":32.0,"beta_slow":1.0,"factor":32.0,"original_max_position_embeddings":4096,"rope_type":"yarn","truncate":false},
+            "rope_theta":150000,"router_aux_loss_coef":0.9,"sliding_window":128,"swiglu_limit":7.0,"tie_word_embeddings":false,"use_cache":true,
+            "vocab_size":201088}
+            """));
+        Assert.Equal([128, 0, 128, 0], Enumerable.Range(0, 4).Select(model.WindowOf));
+        Assert.Equal(new YarnRopeScaling(32, 4096, 32, 1, YarnRopeScaling.Growth(32), Truncate: false), model.Attention.RopeScaling);
+
+        // With x(n) = 32 ln(4096 / 2πn) / ln 150000 pairs, the ramp goes from x(32) = 8.09 to x(1) = 17.40.
+        float[] plain = (model.Attention with { RopeScaling = null }).RopeFrequencies(), stretched = model.Attention.RopeFrequencies();
+        foreach ((int pair, double kept) in new[] { (0, 1), (8, 1), (9, 0.9025044), (17, 0.0427742), (18, 0), (31, 0) })
+            Assert.Equal(kept + (1 - kept) / 32, stretched[pair] / plain[pair], 1e-5);
+    }
+
     /// <summary>Queries and keys that grow by 1.3 make scores that grow by 1.69.</summary>
     [Fact]
     public void GrowthIsOfQueriesAndKeys()

@@ -115,6 +115,8 @@ public sealed class FromScratch : Family
         if (moe.Banks.Any(static b => !Dimensions(Width(b))) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension
             || (moe.Then is { } then && !Dimensions(then.IntermediateSize)))
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
+        if (moe.Banks.Count(static b => b.IsStacked) > 1)
+            return "a mixture has at most one bank of stacked experts";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }
 

@@ -51,6 +51,9 @@ public abstract record ExpertBankConfig(int Count)
     /// <summary>Whether its experts run for every token: they have weights, but nobody chose them.</summary>
     public virtual bool IsShared => false;
 
+    /// <summary>Whether its experts lie in the same tensors, one behind the other, under <c>experts</c>.</summary>
+    public virtual bool IsStacked => false;
+
     /// <param name="w">The layer's scope; experts live under <c>experts.{e}</c>.</param>
     public abstract ExpertBank Build(ModelConfig model, WeightScope w, int first);
 }

@@ -14,6 +14,7 @@ namespace MoeFromScratch.Model.Moe.Experts;
 public sealed record ClampedExpertsConfig(int Count, int IntermediateSize) : ExpertBankConfig(Count)
 {
     public override bool IsFfn => true;
+    public override bool IsStacked => true;
 
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first)
     {

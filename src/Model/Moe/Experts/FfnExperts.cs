@@ -20,6 +20,7 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
 
     public override bool IsFfn => !Shared;
     public override bool IsShared => Shared;
+    public override bool IsStacked => Stacked;
 
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first)
     {
