@@ -32,6 +32,9 @@ public readonly record struct Batch
     /// <summary>[T] I32 task of each token's sequence, for models that route by it; null where nobody said.</summary>
     public Tensor? Tasks { get; init; }
 
+    /// <summary>How long its sequences may get: the cache's capacity, or without a cache the longest of them.</summary>
+    public int Context { get; init; }
+
     /// <summary>[R] I32 the rows whose logits are wanted; null for all.</summary>
     public Tensor? LogitRows { get; init; }
 
@@ -108,12 +111,21 @@ public readonly record struct Batch
             Tokens = g.Constant([total], DType.I32, tokens),
             Positions = g.Constant<int>([total], DType.I32, positions),
             Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
+            Context = cache?.Capacity ?? Longest(counts),
             CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
             Tasks = tasks.IsEmpty ? null : g.Constant<int>([total], DType.I32, taskOf),
             LogitRows = lastOnly ? g.Constant<int>([sequences], DType.I32, last) : null,
         };
         ArrayPool<int>.Shared.Return(buffer);
         return batch;
+    }
+
+    private static int Longest(ReadOnlySpan<int> counts)
+    {
+        int longest = 0;
+        foreach (int count in counts)
+            longest = Math.Max(longest, count);
+        return longest;
     }
 
     /// <summary>All checks come before the first reservation, so that a refused batch leaves the cache as it was.</summary>

@@ -36,9 +36,9 @@ public sealed class Block
     public FeedForward FeedForward { get; }
 
     /// <param name="x">[T, D]</param>
-    public LayerOutput Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache, in RouterContext context)
+    public LayerOutput Forward(Tape g, Tensor x, in Batch batch, in Rotary rotary, LayerCache? cache, in RouterContext context)
     {
-        Tensor h = Add(g, x, _attention.Forward(g, _inputNorm.Forward(g, x), batch, frequencies, cache));
+        Tensor h = Add(g, x, _attention.Forward(g, _inputNorm.Forward(g, x), batch, rotary, cache));
         (Tensor f, Routing? routing) = FeedForward.Forward(g, _postAttentionNorm.Forward(g, h), context);
         h = Add(g, h, f);
         if (_then is var (norm, layer))

@@ -141,12 +141,13 @@ public sealed record AttentionConfig
     public int ValueDim => Latent?.ValueDim ?? HeadDim;
 
     /// <summary>θ^(−2i/R) for each pair i, rounded to F32 at each step as references compute it, and stretched.</summary>
-    public float[] RopeFrequencies() =>
+    /// <param name="scaling">One of the forms of <see cref="RopeScaling"/>.</param>
+    public float[] RopeFrequencies(RopeScaling? scaling) =>
     [
         .. Enumerable.Range(0, RopeDim / 2).Select(i =>
         {
             float frequency = 1f / MathF.Pow(RopeTheta, 2f * i / RopeDim);
-            return RopeScaling?.Stretch(frequency, i, RopeDim, RopeTheta) ?? frequency;
+            return scaling?.Stretch(frequency, i, RopeDim, RopeTheta) ?? frequency;
         }),
     ];
 }

@@ -1,3 +1,5 @@
+using MoeFromScratch.Tensors;
+
 namespace MoeFromScratch.Model;
 
 /// <summary>How rotary frequencies are stretched for contexts longer than the model was first trained on.</summary>
@@ -13,6 +15,15 @@ public abstract record RopeScaling
 
     /// <summary>What attention's scores are multiplied by besides.</summary>
     public virtual float ScoreGrowth => 1;
+
+    /// <summary>The one that holds in a context of so many tokens: most are the same everywhere.</summary>
+    public virtual RopeScaling In(int context) => this;
+
+    /// <summary>All that <see cref="In"/> can give.</summary>
+    public virtual IReadOnlyList<RopeScaling> Forms() => [this];
+
+    /// <summary>How many pairs it is made for; null for any.</summary>
+    public virtual int? Pairs => null;
 }
 
 /// <summary>All positions are divided by the factor (Chen et al., 2023, arXiv 2306.15595).</summary>
@@ -66,3 +77,43 @@ public sealed record YarnRopeScaling(
     /// <summary>0.1 · mscale · ln factor + 1.</summary>
     public static float Growth(float factor, float mscale = 1) => factor <= 1 ? 1 : 0.1f * mscale * MathF.Log(factor) + 1;
 }
+
+/// <summary>
+/// LongRoPE (Ding et al., 2024, arXiv 2402.13753): a searched factor for each pair, one list for contexts up to the original
+/// length and one for longer ones. Which holds is decided once for a sequence, by how long it may get, because keys that are
+/// in a cache stay turned as they were.
+/// </summary>
+public sealed record LongRopeScaling(PairwiseRopeScaling Short, PairwiseRopeScaling Long, int OriginalMaxPositions) : RopeScaling
+{
+    public override RopeScaling In(int context) => context > OriginalMaxPositions ? Long : Short;
+
+    public override IReadOnlyList<RopeScaling> Forms() => [Short, Long];
+
+    public override int? Pairs => Short.Pairs == Long.Pairs ? Short.Pairs : 0;
+
+    public override float Stretch(float frequency, int pair, int headDim, float theta) =>
+        throw new InvalidOperationException("LongRoPE has frequencies for short contexts and for long ones");
+
+    /// <summary>√(1 + ln factor / ln original): what queries and keys grow by where nothing else is said.</summary>
+    public static float Growth(double factor, int original) => factor <= 1 ? 1 : (float)Math.Sqrt(1 + Math.Log(factor) / Math.Log(original));
+}
+
+/// <summary>Each pair has a factor that its frequency is divided by.</summary>
+/// <param name="Grows">What the columns that turn are multiplied by.</param>
+public sealed record PairwiseRopeScaling(IReadOnlyList<float> Factors, float Grows) : RopeScaling
+{
+    public override float Magnitude => Grows;
+
+    public override int? Pairs => Factors.Count;
+
+    public override float Stretch(float frequency, int pair, int headDim, float theta) => frequency / Factors[pair];
+
+    public bool Equals(PairwiseRopeScaling? other) => other is not null && Grows == other.Grows && Factors.SequenceEqual(other.Factors);
+
+    public override int GetHashCode() => HashCode.Combine(Grows, Factors.Count);
+}
+
+/// <summary>How far the pairs of a head turn per position.</summary>
+/// <param name="Frequencies">[R/2]</param>
+/// <param name="Magnitude">What the columns that turn are multiplied by.</param>
+public readonly record struct Rotary(Tensor Frequencies, float Magnitude);

@@ -61,10 +61,10 @@ public static class Subnetwork
         return kept;
     }
 
-    /// <summary>The whole model's parameters, its experts by their new numbers.</summary>
+    /// <summary>The whole model's parameters and buffers, its experts by their new numbers.</summary>
     private sealed class Source(LanguageModel whole, Dictionary<int, (int[] Experts, float[] Weights)> chosen) : IWeightSource
     {
-        private readonly Dictionary<string, Tensor> _all = whole.Weights.All.ToDictionary(static p => p.Name!);
+        private readonly Dictionary<string, Tensor> _all = whole.Weights.All.Concat(whole.Weights.Buffers).ToDictionary(static p => p.Name!);
 
         public Tensor Get(string path, Shape shape, Init init)
         {

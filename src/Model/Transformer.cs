@@ -12,7 +12,8 @@ namespace MoeFromScratch.Model;
 public sealed class Transformer : IDisposable
 {
     private readonly IBackend _backend;
-    private readonly Tensor _embedding, _head, _frequencies;
+    private readonly Tensor _embedding, _head;
+    private readonly (RopeScaling? Scaling, Rotary Rotary)[] _rotaries;
     private readonly Tensor? _headBias;
     private readonly Block[] _blocks;
     private readonly Norm _norm;
@@ -29,7 +30,8 @@ public sealed class Transformer : IDisposable
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _headBias = config.HeadBias ? weights.Root["lm_head"].GetF32("bias", [config.VocabSize], Init.Zeros) : null;
-        _frequencies = _backend.From([config.Attention.RopeDim / 2], config.Attention.RopeFrequencies());
+        _rotaries = [.. (config.Attention.RopeScaling?.Forms() ?? (IReadOnlyList<RopeScaling?>)[null]).Select(s =>
+            (s, new Rotary(_backend.From([config.Attention.RopeDim / 2], config.Attention.RopeFrequencies(s)), s?.Magnitude ?? 1)))];
     }
 
     public ModelConfig Config { get; }
@@ -45,12 +47,13 @@ public sealed class Transformer : IDisposable
     {
         layers.Clear();
         Tensor x = Times(g, g.GatherRows(_embedding, batch.Tokens), Config.EmbeddingMultiplier);   // [T, D]
+        Rotary rotary = RotaryIn(batch.Context);
         Tensor? previousLogits = null;
         for (int i = 0; i < _blocks.Length; i++)
         {
             RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Sequences = batch.Sequences, Task = batch.Tasks, Noise = noise, EstimateChoice = estimateChoice };
-            LayerOutput y = g.Block((block: _blocks[i], x, batch, _frequencies, cache: cache?[i], context),
-                static (g, s) => s.block.Forward(g, s.x, s.batch, s._frequencies, s.cache, s.context));
+            LayerOutput y = g.Block((block: _blocks[i], x, batch, rotary, cache: cache?[i], context),
+                static (g, s) => s.block.Forward(g, s.x, s.batch, s.rotary, s.cache, s.context));
             layers.Add(y);
             g.FreeEarly(x);
             x = y.Hidden;
@@ -64,7 +67,20 @@ public sealed class Transformer : IDisposable
 
     private static Tensor Times(Tape g, Tensor x, float factor) => factor == 1 ? x : g.Scale(x, factor);
 
-    public void Dispose() => _backend.Free(_frequencies);
+    private Rotary RotaryIn(int context)
+    {
+        RopeScaling? scaling = Config.Attention.RopeScaling?.In(context);
+        foreach ((RopeScaling? form, Rotary rotary) in _rotaries)
+            if (ReferenceEquals(form, scaling))
+                return rotary;
+        throw new InvalidOperationException($"{scaling} is none of the forms that it was said to have");
+    }
+
+    public void Dispose()
+    {
+        foreach ((_, Rotary rotary) in _rotaries)
+            _backend.Free(rotary.Frequencies);
+    }
 }
 
 /// <param name="Logits">[T, V]</param>

@@ -1,4 +1,5 @@
 using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Tests.Checkpoints;
 using MoeFromScratch.Model.Tests.Parity;
 using MoeFromScratch.Tensors;
@@ -105,8 +106,52 @@ public sealed class RopeScalingTests
         }
     }
 
+    /// <summary>Up to the original context as with the short factors alone, beyond it as with the long ones; a cache decides by its capacity.</summary>
+    [Fact]
+    public void LongRopeGoesByTheContext()
+    {
+        ModelConfig plain = Tiny.Config("mixtral");
+        PairwiseRopeScaling near = new([1, 1.5f, 2], 1.1f), far = new([3, 4, 5], 1.3f);
+        LongRopeScaling both = new(near, far, OriginalMaxPositions: 6);
+        int[] seven = [3, 1, 4, 1, 5, 9, 2], six = seven[..6];
+        Bits.Equal("short", Logits(near, six), Logits(both, six));
+        Bits.Equal("long", Logits(far, seven), Logits(both, seven));
+        Assert.NotEqual(Logits(near, six), Logits(far, six));
+        Bits.Equal("capacity of six", Decoded(near, capacity: 6), Decoded(both, capacity: 6));
+        Bits.Equal("capacity of seven", Decoded(far, capacity: 7), Decoded(both, capacity: 7));
+
+        float[] Logits(RopeScaling scaling, int[] ids) => With(scaling, model => Tiny.Logits(model, ids, ids.Length));
+
+        float[] Decoded(RopeScaling scaling, int capacity) => With(scaling, model =>
+        {
+            using Generator generator = new(model.Transformer, model.Backend, capacity);
+            generator.Feed(six.AsSpan(0, 4));
+            return generator.Feed(six.AsSpan(4)).ToArray();
+        });
+
+        float[] With(RopeScaling scaling, Func<LanguageModel, float[]> run)
+        {
+            using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+            ModelConfig config = plain with { Attention = plain.Attention with { RopeScaling = scaling } };
+            using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("moe_from_scratch"), config, seed: 8);
+            return run(model);
+        }
+    }
+
+    /// <summary>Phi's keys; transformers' one factor for both; and nothing said: √(1 + ln 4 / ln 64) from a context of 64 to one of 256.</summary>
+    [Fact]
+    public void LongRopeIsReadInBothDialects()
+    {
+        const string Factors = "\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[3,4],\"original_max_position_embeddings\":64";
+        LongRopeScaling phi = Assert.IsType<LongRopeScaling>(Read("{" + Factors + ",\"short_mscale\":1.25,\"long_mscale\":1.5}"));
+        Assert.Equal(new LongRopeScaling(new([1, 2], 1.25f), new([3, 4], 1.5f), 64), phi);
+        Assert.Equal(1.75f, Read("{" + Factors + ",\"attention_factor\":1.75}").In(65).Magnitude);
+        Assert.Equal(1.154701f, Read("{" + Factors + "}").In(1).Magnitude, 1e-6f);
+        Assert.Equal([0.5f, 0.125f], new AttentionConfig { Heads = 1, KvHeads = 1, HeadDim = 4, RopeTheta = 4 }.RopeFrequencies(new PairwiseRopeScaling([2, 4], 1)));
+    }
+
     private static float[] Frequencies(RopeScaling? scaling) =>
-        new AttentionConfig { Heads = 1, KvHeads = 1, HeadDim = 16, RopeScaling = scaling }.RopeFrequencies();
+        new AttentionConfig { Heads = 1, KvHeads = 1, HeadDim = 16 }.RopeFrequencies(scaling);
 
     /// <summary>As part of a config whose context is 256.</summary>
     private static RopeScaling Read(string json) =>

@@ -126,6 +126,17 @@ public sealed class ConfigJson
             : throw Refused(key, value, $"one finite number of at least 0, or a list of {layers}");
     }
 
+    /// <summary>A list of finite numbers.</summary>
+    /// <param name="aboveMin">Above 0, not at it.</param>
+    public IReadOnlyList<float> Floats(string key, bool aboveMin = false)
+    {
+        JsonElement value = Find(key) ?? throw Missing(key);
+        return value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(v =>
+                v.ValueKind == JsonValueKind.Number && v.TryGetSingle(out float f) && float.IsFinite(f) && (aboveMin ? f > 0 : f >= 0))
+            ? [.. value.EnumerateArray().Select(static v => v.GetSingle())]
+            : throw Refused(key, value, $"a list of finite numbers {(aboveMin ? "above" : "of at least")} 0");
+    }
+
     /// <summary>A list of lists of integers of at least 0; absent and null are an empty one.</summary>
     public IReadOnlyList<IReadOnlyList<int>> IntLists(string key)
     {

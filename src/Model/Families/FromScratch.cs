@@ -71,6 +71,8 @@ public sealed class FromScratch : Family
             return $"sizes lie between 1 and {ConfigJson.MaxDimension}";
         if (a.Heads % a.KvHeads != 0 || a.RotaryDim < 0 || a.RopeDim > a.HeadDim || a.RopeDim % 2 != 0 || a.Window < 0)
             return "kv_heads divides heads, the rotary part of a head is even, and a window is not negative";
+        if (a.RopeScaling?.Pairs is { } pairs && 2 * pairs != a.RopeDim)
+            return $"rope_scaling has factors for {pairs} pairs, the heads have {a.RopeDim / 2}";
         if (Fault(a, a.Latent) is { } latent)
             return latent;
         if (!(a.RopeTheta > 0) || !(c.RmsNormEps > 0) || !(c.InitStd >= 0) || c.MaxPositions < 1)

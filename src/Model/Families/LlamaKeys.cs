@@ -21,6 +21,8 @@ internal static class LlamaKeys
             json.Refuse("rope_scaling");
         if (json.Float("partial_rotary_factor", absent: 1) != 1)
             throw json.Refused("partial_rotary_factor is not supported for this family");
+        if (attention.RopeScaling?.Pairs is { } pairs && 2 * pairs != attention.RopeDim)
+            throw json.Refused($"rope_scaling has factors for {pairs} pairs, the heads have {attention.RopeDim / 2}");
         IReadOnlyList<int> bos = json.TokenIds("bos_token_id");
         return new ModelConfig
         {

@@ -84,7 +84,7 @@ public sealed class LlamaMoe : Family
     public override bool Ignores(string nameInFile) => nameInFile.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
     public override IEnumerable<(string NameInFile, float[] Values)> Buffers(ModelConfig config) =>
-        config.Layers.Select((_, i) => ($"model.layers.{i}.self_attn.rotary_emb.inv_freq", config.Attention.RopeFrequencies()));
+        config.Layers.Select((_, i) => ($"model.layers.{i}.self_attn.rotary_emb.inv_freq", config.Attention.RopeFrequencies(null)));
 
     /// <summary>Neighbours of one size make a bank.</summary>
     private static List<IReadOnlyList<ExpertBankConfig>> Banks(ConfigJson json, int experts, int layers)

@@ -30,6 +30,11 @@ public static class MoeCatalog
             ("constant", typeof(ConstantExpertsConfig)), ("shared", typeof(SharedExpertConfig)), ("mlp", typeof(MlpExpertsConfig)),
             ("clamped", typeof(ClampedExpertsConfig)), ("twice_gated", typeof(TwiceGatedExpertsConfig)),
         ],
+        [typeof(RopeScaling)] =
+        [
+            ("linear", typeof(LinearRopeScaling)), ("llama3", typeof(Llama3RopeScaling)), ("yarn", typeof(YarnRopeScaling)), ("longrope", typeof(LongRopeScaling)),
+            ("pairwise", typeof(PairwiseRopeScaling)),
+        ],
         [typeof(RouterLoss)] =
         [
             ("load_balance", typeof(LoadBalanceLoss)), ("router_z", typeof(RouterZLoss)), ("router_entropy", typeof(RouterEntropyLoss)),

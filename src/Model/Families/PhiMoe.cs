@@ -22,13 +22,15 @@ public sealed class PhiMoe : Family
             [new FfnExpertsConfig(json.Int("num_local_experts", min: SparseMixerRouterConfig.TopK, max: ConfigJson.MaxExperts), json.Int("intermediate_size"))]);
         json.Int("num_experts_per_tok", SparseMixerRouterConfig.TopK, SparseMixerRouterConfig.TopK, absent: SparseMixerRouterConfig.TopK);
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f) with
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f, ropeScaling: true) with
         {
             QkvBias = bias,
             OutputBias = bias,
             Window = json.Int("sliding_window", absent: 0),
         };
-        return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe) with
+        if (attention.RopeScaling is not (null or LongRopeScaling))
+            throw json.Refused("rope_scaling of another type than longrope is not supported for this family");
+        return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => moe, ownRopeScaling: true) with
         {
             LayerNorm = true,
             HeadBias = json.Bool("lm_head_bias", absent: false),

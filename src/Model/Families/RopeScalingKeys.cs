@@ -12,10 +12,14 @@ internal static class RopeScalingKeys
         if (config.Object("rope_scaling") is not { } json)
             return null;
         string key = json.Has("rope_type") ? "rope_type" : "type";
-        json.Only(key, "default", "linear", "llama3", "yarn");
+        json.Only(key, "default", "linear", "llama3", "yarn", "longrope");
         if (json.Is(key, "default"))
             return null;
+        if (json.Is(key, "longrope"))
+            return LongRope(config, json);
         float factor = json.Float("factor", min: 1);
+        if (growsScores && !json.Is(key, "yarn"))
+            json.Refuse("mscale_all_dim");
         if (json.Is(key, "linear"))
             return new LinearRopeScaling(factor);
         if (json.Is(key, "yarn"))
@@ -47,8 +51,33 @@ internal static class RopeScalingKeys
             ["mscale_all_dim"] = yarn.MscaleAllDim,
             ["truncate"] = yarn.Truncate,
         },
+        LongRopeScaling both => new JsonObject
+        {
+            ["rope_type"] = "longrope",
+            ["short_factor"] = new JsonArray([.. both.Short.Factors.Select(static f => (JsonNode)f)]),
+            ["long_factor"] = new JsonArray([.. both.Long.Factors.Select(static f => (JsonNode)f)]),
+            ["short_mscale"] = both.Short.Grows,
+            ["long_mscale"] = both.Long.Grows,
+            ["attention_factor"] = both.Short.Grows,
+            ["original_max_position_embeddings"] = both.OriginalMaxPositions,
+        },
         _ => throw new ArgumentException($"no config.json has words for {scaling.GetType().Name}"),
     };
+
+    /// <summary>PhiMoE's keys short_mscale and long_mscale come before transformers' one attention_factor for both.</summary>
+    private static LongRopeScaling LongRope(ConfigJson config, ConfigJson json)
+    {
+        const string Original = "original_max_position_embeddings";
+        int longest = config.Int("max_position_embeddings", max: int.MaxValue);
+        ConfigJson where = json.Has(Original) ? json : config;
+        int original = where.Int(Original, min: 2, max: int.MaxValue, absent: longest);
+        double factor = where.Has(Original) ? (double)longest / original : json.Float("factor", min: 1, absent: 1);
+        float usual = json.Float("attention_factor", aboveMin: true, absent: LongRopeScaling.Growth(factor, original));
+        return new LongRopeScaling(Form("short"), Form("long"), original);
+
+        PairwiseRopeScaling Form(string which) =>
+            new(json.Floats($"{which}_factor", aboveMin: true), json.Float($"{which}_mscale", aboveMin: true, absent: usual));
+    }
 
     private static YarnRopeScaling Yarn(ConfigJson config, ConfigJson json, float factor)
     {

@@ -37,10 +37,10 @@ public sealed class Attention : AttentionLayer
         _layout = Layout(model, layer);
     }
 
-    public override Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
+    public override Tensor Forward(Tape g, Tensor x, in Batch batch, in Rotary rotary, LayerCache? cache)
     {
-        Tensor q = g.Rope(Project(g, x, _q, _qNorm), batch.Positions, frequencies, _rope);      // [T, H·K]
-        Tensor k = g.Rope(Project(g, x, _k, _kNorm), batch.Positions, frequencies, _rope);      // [T, Hkv·K]
+        Tensor q = Turn(g, Project(g, x, _q, _qNorm), batch, rotary, _rope);               // [T, H·K]
+        Tensor k = Turn(g, Project(g, x, _k, _kNorm), batch, rotary, _rope);               // [T, Hkv·K]
         Tensor v = Project(g, x, _v, null);                                                     // [T, Hkv·K]
         if (cache is not null)
             (k, v) = cache.Append(g, k, v, batch);                                              // [C, Hkv·K]

@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Ops;
 using MoeFromScratch.Autograd.Weights;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Tensors;
@@ -9,9 +10,8 @@ namespace MoeFromScratch.Model.Layers;
 public abstract class AttentionLayer
 {
     /// <param name="x">[T, D] → [T, D]</param>
-    /// <param name="frequencies">[R/2] of the rotary embedding.</param>
     /// <param name="cache">This layer's keys and values so far, or null to attend within the batch alone.</param>
-    public abstract Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache);
+    public abstract Tensor Forward(Tape g, Tensor x, in Batch batch, in Rotary rotary, LayerCache? cache);
 
     /// <summary>The kind that the model has.</summary>
     /// <param name="layer">Its index.</param>
@@ -19,8 +19,11 @@ public abstract class AttentionLayer
         model.Attention.Latent is null ? new Attention(model, layer, w) : new LatentAttention(model, layer, w);
 
     /// <summary>R columns turn, from the given one on.</summary>
-    protected static RopeLayout Rope(AttentionConfig c, int headDim, int first) =>
-        new(headDim, c.RopeInterleaved, first, c.RopeDim, c.RopeScaling?.Magnitude ?? 1);
+    protected static RopeLayout Rope(AttentionConfig c, int headDim, int first) => new(headDim, c.RopeInterleaved, first, c.RopeDim);
+
+    /// <summary>Queries or keys, turned by their positions.</summary>
+    protected static Tensor Turn(Tape g, Tensor x, in Batch batch, in Rotary rotary, in RopeLayout layout) =>
+        g.Rope(x, batch.Positions, rotary.Frequencies, layout with { Magnitude = rotary.Magnitude });
 
     protected static AttentionLayout Layout(ModelConfig model, int layer)
     {

@@ -54,17 +54,17 @@ public sealed class LatentAttention : AttentionLayer
     /// would do, KvRank + R numbers (DeepSeek-V3: 576 instead of 40,960), at the price of kv_b for every cached token in every step,
     /// or of folding kv_b into the queries and the output.
     /// </remarks>
-    public override Tensor Forward(Tape g, Tensor x, in Batch batch, Tensor frequencies, LayerCache? cache)
+    public override Tensor Forward(Tape g, Tensor x, in Batch batch, in Rotary rotary, LayerCache? cache)
     {
         int heads = _layout.Heads, rank = _latent.KvRank, values = _latent.ValueDim;
         HeadColumns stored = new(1, rank + _turned), unpacked = new(heads, _fixed + values), keys = new(heads, _fixed + _turned);
 
         Tensor q = _q?.Forward(g, x) ?? _qB!.Forward(g, _qNorm!.Forward(g, _qA!.Forward(g, x)));
-        q = g.Rope(q, batch.Positions, frequencies, _queryRope);                                            // [T, H·(N + R)]
+        q = Turn(g, q, batch, rotary, _queryRope);                                                          // [T, H·(N + R)]
         Tensor kv = _kvA.Forward(g, x);                                                                     // [T, KvRank + R]
         Tensor latent = _kvNorm.Forward(g, g.Columns(kv, stored, new(1, rank), rank));                      // [T, KvRank]
         Tensor turning = g.Columns(kv, stored with { First = rank }, new(1, _turned), _turned);             // [T, R]
-        turning = g.Rope(turning, batch.Positions, frequencies, _keyRope);
+        turning = Turn(g, turning, batch, rotary, _keyRope);
         Tensor both = _kvB.Forward(g, latent);                                                              // [T, H·(N + V)]
         Tensor k = g.Columns(both, unpacked, keys, _fixed);                                                 // [T, H·(N + R)]
         k = g.Columns(turning, new(1, _turned), keys with { First = _fixed }, _turned, onto: k);

@@ -12,6 +12,7 @@ public sealed class CatalogTests
     [InlineData(typeof(RouterConfig))]
     [InlineData(typeof(ExpertBankConfig))]
     [InlineData(typeof(RouterLoss))]
+    [InlineData(typeof(RopeScaling))]
     public void HasALineForEveryPart(Type kind)
     {
         IEnumerable<Type> records = kind.Assembly.GetTypes().Where(t => t.IsSubclassOf(kind) && !t.IsAbstract);

@@ -207,6 +207,7 @@ public sealed class HostileConfigTests : IDisposable
         { "deepseek-v3", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", "type must be default or linear" },
         { "deepseek-v3", "num_hidden_layers", "2", "is no part of a deepseek-v3 model" },
         { "deepseek-v3", "architectures", "[\"DeepseekV2ForCausalLM\"]", "is no part of a deepseek-v2 model" },
+        { "deepseek-v3", "rope_scaling", "{\"type\":\"linear\",\"factor\":2,\"mscale_all_dim\":1}", "mscale_all_dim is not supported" },
         { "deepseek-v3-yarn", "rope_scaling", "{\"type\":\"yarn\",\"factor\":4,\"mscale\":1,\"mscale_all_dim\":-1}", "mscale_all_dim must be" },
         { "llama-moe", "size_experts", "[[208]]", "size_experts needs, for each of 3 layers, 8 sizes above 0 that add up to intermediate_size 208" },
         { "llama-moe", "size_experts", "[208]", "size_experts must be a list of lists" },

@@ -15,7 +15,7 @@ public sealed class Alone
 [Collection(Alone.Name)]
 public sealed class DecodeAllocationTests
 {
-    private const int Warmup = 30, Steps = 8, Attempts = 12;
+    private const int Warmup = 30, Steps = 4, Attempts = 60;
 
     public static TheoryData<string, string> Runs { get; } =
         Machines.Runs(GoldenCase.Names, [Machines.Cpu(8, 1), Machines.Cpu(8, 2), Machines.Cpu(4, 2)]);

@@ -155,6 +155,32 @@ public sealed class NoisyTopKTests
         Assert.True(losses[0][^1] < 0.4f * losses[0][0], $"{losses[0][0]} to {losses[0][^1]}");
     }
 
+    /// <summary>A run that stopped and went on draws what the run that never stopped drew.</summary>
+    [Fact]
+    public void NoiseGoesOnWhereItStopped()
+    {
+        MoeConfig noisy = new(new NoisyTopKRouterConfig(TopK), [new FfnExpertsConfig(4, 9)]);
+        MoeConfig jittered = noisy with { Router = new SwitchRouterConfig { InputJitter = 0.1f, LogitJitter = 0.1f, LogitNoise = 0.1f } };
+        ModelConfig config = Tiny.Config("mixtral") with { Layers = [noisy, jittered], InitStd = 0.1f };
+        using TemporaryFolder folder = new();
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 2));
+        float[] whole = Steps(6, null, null), first = Steps(3, null, folder["state"]), rest = Steps(3, folder["state"], null);
+        Bits.Equal("losses", whole, [.. first, .. rest]);
+
+        float[] Steps(int count, string? from, string? to)
+        {
+            using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("moe_from_scratch"), config, seed: 1);
+            TokenData data = new([.. Enumerable.Range(0, 400).Select(static i => i % 5)], context: 12);
+            using Trainer trainer = new(model, data, Texts.Options(context: 12) with { Steps = 6, Accumulate = 2, RouterLosses = [new ImportanceLoadLoss(0.01f)] });
+            if (from is not null)
+                trainer.LoadState(from);
+            float[] losses = [.. Enumerable.Range(0, count).Select(_ => trainer.Step().Loss)];
+            if (to is not null)
+                trainer.SaveState(to);
+            return losses;
+        }
+    }
+
     private static Routing Route(Tape g, MoeConfig moe, WeightStore weights, Tensor x, Tensor noise, out Tensor clean, out Tensor deviation)
     {
         NoisyTopKRouter router = (NoisyTopKRouter)moe.Router.Build(Model, moe, weights.Root["mlp"]);

@@ -19,6 +19,7 @@ public sealed class RoutingOptionsTests
         Assert.All(Slots("uni-moe-2", new([], [3], [])), static c => Assert.Equal(3, c));
         Assert.All(Slots("uni-moe-2", new([1f], [], [])), static c => Assert.Equal(5, c));
         Assert.All(Slots("moe-plus-plus", new([], [3], [])), static c => Assert.Equal(3, c));
+        Assert.All(Slots("openmoe", new([], [3], [])), static c => Assert.Equal(3, c));
 
         static long[] Slots(string golden, RoutingOptions options) => Run(golden, options).Find("router.1.selected_slots")!.Host<long>().ToArray();
     }
@@ -57,6 +58,7 @@ public sealed class RoutingOptionsTests
     [InlineData("dynamic-moe", "", "2", "1", "goes with top-p")]
     [InlineData("mixtral", "", "", "1", "goes with top-p")]
     [InlineData("moe-plus-plus", "0.5", "", "", "cannot be changed in this way")]
+    [InlineData("openmoe", "0.5", "", "", "cannot be changed in this way")]
     [InlineData("uni-moe-2", "", "", "1", "cannot be changed in this way")]
     [InlineData("uni-moe-2", "", "6", "", "number of experts to choose from 5")]
     public void RefusesWhatDoesNotFit(string golden, string topP, string topK, string max, string part)

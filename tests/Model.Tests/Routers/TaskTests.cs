@@ -20,7 +20,7 @@ public sealed class TaskTests : IDisposable
 
     public static TheoryData<string> SomeMachines { get; } = [Machines.Reference, .. Machines.Cpus.Where(static m => m.EndsWith("2 threads", StringComparison.Ordinal))];
 
-    /// <summary>A layer by task, a dense one, a layer by token with a shared expert, and another by task; zero and constant experts among them.</summary>
+    /// <summary>A layer by task, a dense one, a layer by token with a selection bias and a shared expert, and another by task; zero and constant experts among them.</summary>
     private static ModelConfig Config { get; } = Tiny.Config("mixtral") with
     {
         InitStd = 0.25f,
@@ -28,7 +28,7 @@ public sealed class TaskTests : IDisposable
         [
             new MoeConfig(new TaskRouterConfig(Tasks), [new FfnExpertsConfig(3, 7), new ZeroExpertsConfig(1), new FfnExpertsConfig(3, 5) { Fused = true }]),
             new DenseConfig(6),
-            new MoeConfig(new TopKRouterConfig(2), [new FfnExpertsConfig(3, 7), new SharedExpertConfig(4, Gated: true)]),
+            new MoeConfig(new GroupedTopKRouterConfig(2) { SelectionBias = true, Renormalize = true }, [new FfnExpertsConfig(3, 7), new SharedExpertConfig(4, Gated: true)]),
             new MoeConfig(new TaskRouterConfig(Tasks, TopK: 3, Renormalize: false), [new MlpExpertsConfig(4, 6), new ConstantExpertsConfig(2), new SharedExpertConfig(4, Gated: false)]),
         ],
     };
