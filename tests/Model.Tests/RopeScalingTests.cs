@@ -83,7 +83,7 @@ public sealed class RopeScalingTests
         Assert.Equal(new YarnRopeScaling(32, 4096, 32, 1, YarnRopeScaling.Growth(32), Truncate: false), model.Attention.RopeScaling);
 
         // With x(n) = 32 ln(4096 / 2πn) / ln 150000 pairs, the ramp goes from x(32) = 8.09 to x(1) = 17.40.
-        float[] plain = (model.Attention with { RopeScaling = null }).RopeFrequencies(), stretched = model.Attention.RopeFrequencies();
+        float[] plain = model.Attention.RopeFrequencies(null), stretched = model.Attention.RopeFrequencies(model.Attention.RopeScaling);
         foreach ((int pair, double kept) in new[] { (0, 1), (8, 1), (9, 0.9025044), (17, 0.0427742), (18, 0), (31, 0) })
             Assert.Equal(kept + (1 - kept) / 32, stretched[pair] / plain[pair], 1e-5);
     }
