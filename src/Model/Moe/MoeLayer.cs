@@ -39,6 +39,6 @@ public sealed class MoeLayer : FeedForward
         Routing r = _router.Route(g, x, context) with { Banks = _banks, Sequences = context.Sequences };   // decide
         Tensor input = _inputScale == 1 ? x : g.Scale(x, _inputScale);
         Tensor y = g.Experts(input, r, _banks);                                                            // dispatch, compute, combine   [T, D]
-        return (r.PassedOn is { } share ? g.ScaleRows(input, share, onto: y) : y, r);
+        return (r.Detail?.PassedOn is { } share ? g.ScaleRows(input, share, onto: y) : y, r);
     }
 }

@@ -68,6 +68,13 @@ public abstract record RouterConfig
     /// <param name="w">The layer's scope, where a <see cref="Moe.Gate"/> finds its weights.</param>
     public abstract Router Build(ModelConfig model, MoeConfig moe, WeightScope w);
 
+    /// <exception cref="ArgumentException">k is not between 1 and E.</exception>
+    protected static void RequireTopK(int topK, MoeConfig moe)
+    {
+        if (topK < 1 || topK > moe.NumExperts)
+            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {topK}");
+    }
+
     /// <summary>The most experts that can be chosen for one token.</summary>
     public abstract int MaxExperts(int numExperts);
 

@@ -40,9 +40,6 @@ public readonly record struct Routing
     /// <summary><see cref="Offsets"/> on the host, or null where no crossing was needed (at most <see cref="SmallBatch"/> tokens).</summary>
     public int[]? HostOffsets { get; init; }
 
-    /// <summary>[T] what part of each token's own input is added to its output, in place of what was dropped; null for none.</summary>
-    public Tensor? PassedOn { get; init; }
-
     /// <summary>What only this kind of router knows: thresholds, noise, the number wanted before dropping.</summary>
     public RouterDetail? Detail { get; init; }
 
@@ -108,6 +105,9 @@ public abstract record RouterDetail
 {
     /// <summary>[S] how many times its own gradient the output of each slot's network receives; null for once.</summary>
     public virtual Tensor? GradientScale => null;
+
+    /// <summary>[T] what part of each token's own input is added to its output, in place of what was dropped; null for none.</summary>
+    public virtual Tensor? PassedOn => null;
 
     /// <summary>Its tensors by the names a trace gives them.</summary>
     public virtual IEnumerable<(string Name, Tensor Value)> Tensors => [];

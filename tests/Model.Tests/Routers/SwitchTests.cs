@@ -54,7 +54,7 @@ public sealed class SwitchTests
         golden.Close("router_mask", backend, r.Kept);
         golden.Close("aux_loss", backend, auxLoss);
         golden.Close("z_loss", backend, zLoss);
-        float[] selected = backend.ToFloats(r.Selected), kept = backend.ToFloats(r.Kept), passed = backend.ToFloats(r.PassedOn!);
+        float[] selected = backend.ToFloats(r.Selected), kept = backend.ToFloats(r.Kept), passed = backend.ToFloats(r.Detail!.PassedOn!);
         Assert.Equal(golden.Expected["chosen_expert"].Integers, ArgMax(selected));
         Assert.Equal(golden.Expected["expert_index"].Integers, ArgMax(kept));
         Assert.Equal(golden.Expected["dropped"].Integers, passed.Select(static p => p > 0 ? 1L : 0));

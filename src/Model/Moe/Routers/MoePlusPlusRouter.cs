@@ -33,8 +33,7 @@ public sealed record MoePlusPlusRouterConfig(int TopK = 2, MoePlusPlusGating Gat
     /// <exception cref="ArgumentException">k is not between 1 and E, or the deviation is no number from 0 or has too few experts.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
-        if (TopK < 1 || TopK > moe.NumExperts)
-            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
+        RequireTopK(TopK, moe);
         if (!(LogitsStd >= 0) || (LogitsStd > 0 && moe.NumExperts < 2))
             throw new ArgumentException($"logits of {moe.NumExperts} experts cannot have the standard deviation {LogitsStd}");
         if (moe.Banks.Any(static b => b.IsShared))

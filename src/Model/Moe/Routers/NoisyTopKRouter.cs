@@ -29,8 +29,7 @@ public sealed record NoisyTopKRouterConfig(int TopK, float Scale = 1, float Nois
     /// <exception cref="ArgumentException">k is not between 1 and E, or ε is negative or no number.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
-        if (TopK < 1 || TopK > moe.NumExperts)
-            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
+        RequireTopK(TopK, moe);
         if (!(NoiseEpsilon >= 0))
             throw new ArgumentException($"noise has a deviation of at least 0, not {NoiseEpsilon}");
         Gate gate = new(model, moe, w);

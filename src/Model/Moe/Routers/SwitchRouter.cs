@@ -30,8 +30,7 @@ public sealed record SwitchRouterConfig(int TopK = 1) : RouterConfig
     /// <exception cref="ArgumentException">k is not between 1 and E, or a noise is negative or no number.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
-        if (TopK < 1 || TopK > moe.NumExperts)
-            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
+        RequireTopK(TopK, moe);
         if (!(InputJitter >= 0) || !(LogitJitter >= 0) || !(LogitNoise >= 0))
             throw new ArgumentException($"jitters and noise must be at least 0, not {InputJitter}, {LogitJitter} and {LogitNoise}");
         return new SwitchRouter(this, moe, new Gate(model, moe, w));
@@ -60,7 +59,13 @@ public sealed class SwitchRouter(SwitchRouterConfig config, MoeConfig moe, Gate 
         if (_capacity is null)
             return Routing.Plan(g, logits, probs, selected, g.Mul(probs, selected), config.TopK);
         Tensor kept = _capacity.Keep(g, selected, probs, context, config.TopK);                                     // [T, E]
-        Routing r = Routing.Plan(g, logits, probs, selected, g.Mul(probs, kept), config.TopK, kept);
-        return config.PassDropped ? r with { PassedOn = g.Keep(g.RowSum(g.Mul(probs, g.Add(selected, g.Scale(kept, -1))))) } : r;
+        SwitchDetail? detail = !config.PassDropped ? null
+            : new SwitchDetail(g.Keep(g.RowSum(g.Mul(probs, g.Add(selected, g.Scale(kept, -1))))));
+        return Routing.Plan(g, logits, probs, selected, g.Mul(probs, kept), config.TopK, kept, detail);
+    }
+
+    private sealed record SwitchDetail(Tensor Share) : RouterDetail
+    {
+        public override Tensor? PassedOn => Share;
     }
 }

@@ -16,8 +16,7 @@ public sealed record TopKRouterConfig(int TopK, bool Renormalize = true) : Route
     /// <exception cref="ArgumentException">k is not between 1 and E.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
-        if (TopK < 1 || TopK > moe.NumExperts)
-            throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {TopK}");
+        RequireTopK(TopK, moe);
         return new TopKRouter(this, new Gate(model, moe, w));
     }
 
