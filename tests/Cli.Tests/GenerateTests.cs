@@ -125,7 +125,7 @@ public sealed class GenerateTests
     {
         Tool.Run("generate", "hello", "-m", "/no/such/folder").RequireError("/no/such/folder", "no such folder");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json", "--prompt-ids");
-        Tool.Run("generate", "hello", "-m", Golden.Folder("gpt-oss")).RequireError("GptOssForCausalLM", "MixtralForCausalLM");
+        Tool.Run("generate", "hello", "-m", Golden.Folder("switch-mlp")).RequireError("SwitchTransformersForConditionalGeneration", "MixtralForCausalLM", "GptOssForCausalLM");
         Tool.Run("generate", "--greeedy", "hello", "--", "world").RequireError("--greeedy");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3").RequireError("not both");
         Tool.Run("generate", "-x", "-m", Golden.Folder("mixtral")).RequireError("'-x'");
