@@ -32,7 +32,7 @@ public readonly record struct Batch
     /// <summary>[T] I32 task of each token's sequence, for models that route by it; null where nobody said.</summary>
     public Tensor? Tasks { get; init; }
 
-    /// <summary>How long its sequences may get: the cache's capacity, or without a cache the longest of them.</summary>
+    /// <summary>Tokens of the longest of its sequences, those in a cache and those that are still to follow in further pieces included.</summary>
     public int Context { get; init; }
 
     /// <summary>[R] I32 the rows whose logits are wanted; null for all.</summary>
@@ -72,12 +72,14 @@ public readonly record struct Batch
     /// <param name="counts">New tokens of each sequence; one with none rests and has no row in the logits.</param>
     /// <param name="lastOnly">Want logits for each sequence's last token only.</param>
     /// <param name="tasks">Task of each sequence; empty for none.</param>
+    /// <param name="context">Where this is a piece of a prompt, the length of the whole, see <see cref="Context"/>.</param>
     /// <exception cref="ArgumentException">The counts do not add up to the tokens, or one is negative.</exception>
     /// <exception cref="InvalidOperationException">The cache is full.</exception>
-    public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true, ReadOnlySpan<int> tasks = default) =>
-        Make(g, tokens, counts, cache, lastOnly, tasks);
+    public static Batch Continue(Tape g, KvCache cache, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, bool lastOnly = true, ReadOnlySpan<int> tasks = default,
+        int context = 0) => Make(g, tokens, counts, cache, lastOnly, tasks, context);
 
-    private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly, ReadOnlySpan<int> tasks)
+    private static Batch Make(Tape g, ReadOnlySpan<int> tokens, ReadOnlySpan<int> counts, KvCache? cache, bool lastOnly, ReadOnlySpan<int> tasks,
+        int context = 0)
     {
         if (!tasks.IsEmpty && tasks.Length != counts.Length)
             throw new ArgumentException($"{tasks.Length} tasks for {counts.Length} sequences");
@@ -104,6 +106,7 @@ public readonly record struct Batch
             (table[4 * row], table[4 * row + 1], table[4 * row + 2], table[4 * row + 3]) = (start, count, firstRow, past + count);
             start += count;
             last[row++] = start - 1;
+            context = Math.Max(context, past + count);
         }
 
         Batch batch = new()
@@ -111,21 +114,13 @@ public readonly record struct Batch
             Tokens = g.Constant([total], DType.I32, tokens),
             Positions = g.Constant<int>([total], DType.I32, positions),
             Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
-            Context = cache?.Capacity ?? Longest(counts),
+            Context = context,
             CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
             Tasks = tasks.IsEmpty ? null : g.Constant<int>([total], DType.I32, taskOf),
             LogitRows = lastOnly ? g.Constant<int>([sequences], DType.I32, last) : null,
         };
         ArrayPool<int>.Shared.Return(buffer);
         return batch;
-    }
-
-    private static int Longest(ReadOnlySpan<int> counts)
-    {
-        int longest = 0;
-        foreach (int count in counts)
-            longest = Math.Max(longest, count);
-        return longest;
     }
 
     /// <summary>All checks come before the first reservation, so that a refused batch leaves the cache as it was.</summary>

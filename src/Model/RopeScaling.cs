@@ -80,8 +80,8 @@ public sealed record YarnRopeScaling(
 
 /// <summary>
 /// LongRoPE (Ding et al., 2024, arXiv 2402.13753): a searched factor for each pair, one list for contexts up to the original
-/// length and one for longer ones. Which holds is decided once for a sequence, by how long it may get, because keys that are
-/// in a cache stay turned as they were.
+/// length and one for longer ones. Keys in a cache stay turned as they were, so a text that grows beyond the original length is
+/// computed anew, once, and every token is what one pass over the whole text would give (Phi's code does so too).
 /// </summary>
 public sealed record LongRopeScaling(PairwiseRopeScaling Short, PairwiseRopeScaling Long, int OriginalMaxPositions) : RopeScaling
 {

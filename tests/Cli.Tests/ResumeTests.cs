@@ -70,7 +70,7 @@ public sealed class ResumeTests : IDisposable
             Wait(() => Directory.Exists(Path.Combine(stopped, "checkpoint-000003")));
             using (Process kill = Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]))
                 kill.WaitForExit();
-            Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
+            Tool.RequireExit(process);
             Assert.Equal(Program.Interrupted, process.ExitCode);
             Assert.Contains("--resume continues", output.Result, StringComparison.Ordinal);
         }

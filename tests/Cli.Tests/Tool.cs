@@ -53,6 +53,15 @@ public static class Tool
             start.ArgumentList.Add(arg);
         return Process.Start(start)!;
     }
+
+    /// <summary>Waits for a process that has been told to end, and ends it where it does not.</summary>
+    public static void RequireExit(Process process)
+    {
+        bool ended = process.WaitForExit(TimeSpan.FromSeconds(60));
+        if (!ended)
+            process.Kill();
+        Assert.True(ended, "the process went on after a signal");
+    }
 }
 
 /// <summary>A folder that goes away with the test.</summary>

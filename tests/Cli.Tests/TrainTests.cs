@@ -74,7 +74,7 @@ public sealed class TrainTests
         Assert.NotNull(line);
         using (Process kill = Process.Start("kill", [signal, process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
             kill.WaitForExit();
-        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));
+        Tool.RequireExit(process);
         Assert.Equal(Program.Interrupted, process.ExitCode);
         Assert.Equal(0, Tool.Run("inspect", model).ExitCode);
     }

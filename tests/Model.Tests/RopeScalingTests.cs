@@ -106,36 +106,49 @@ public sealed class RopeScalingTests
         }
     }
 
-    /// <summary>Up to the original context as with the short factors alone, beyond it as with the long ones; a cache decides by its capacity.</summary>
+    /// <summary>Up to the original context as with the short factors alone, beyond it as with the long ones.</summary>
     [Fact]
     public void LongRopeGoesByTheContext()
     {
-        ModelConfig plain = Tiny.Config("mixtral");
-        PairwiseRopeScaling near = new([1, 1.5f, 2], 1.1f), far = new([3, 4, 5], 1.3f);
-        LongRopeScaling both = new(near, far, OriginalMaxPositions: 6);
         int[] seven = [3, 1, 4, 1, 5, 9, 2], six = seven[..6];
-        Bits.Equal("short", Logits(near, six), Logits(both, six));
-        Bits.Equal("long", Logits(far, seven), Logits(both, seven));
-        Assert.NotEqual(Logits(near, six), Logits(far, six));
-        Bits.Equal("capacity of six", Decoded(near, capacity: 6), Decoded(both, capacity: 6));
-        Bits.Equal("capacity of seven", Decoded(far, capacity: 7), Decoded(both, capacity: 7));
+        Bits.Equal("short", Logits(Near, six), Logits(Both, six));
+        Bits.Equal("long", Logits(Far, seven), Logits(Both, seven));
+        Assert.NotEqual(Logits(Near, six), Logits(Far, six));
 
-        float[] Logits(RopeScaling scaling, int[] ids) => With(scaling, model => Tiny.Logits(model, ids, ids.Length));
+        static float[] Logits(RopeScaling scaling, int[] ids) => With(scaling, model => Tiny.Logits(model, ids, ids.Length));
+    }
 
-        float[] Decoded(RopeScaling scaling, int capacity) => With(scaling, model =>
+    /// <summary>Texts that cross the original length in different steps: with the cache as without, whatever their limit, and each as if alone.</summary>
+    [Fact]
+    public void GenerationCrossesFromShortToLong()
+    {
+        int[][] prompts = [[3, 1, 4], [1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
+        List<int[]> together = Ids(prompts, 8, noCache: false);
+        Assert.Equal(together, Ids(prompts, 8, noCache: true));
+        Assert.Equal(together, prompts.Select(prompt => Ids([prompt], 8, noCache: false)[0]));
+        Assert.Equal(together.Select(static ids => ids[..4]), Ids(prompts, 4, noCache: false));
+        Assert.NotEqual(together, With(Near, model => Generate(model, prompts, 8, false)));
+
+        static List<int[]> Ids(int[][] prompts, int count, bool noCache) => With(Both, model => Generate(model, prompts, count, noCache));
+
+        static List<int[]> Generate(LanguageModel model, int[][] prompts, int count, bool noCache)
         {
-            using Generator generator = new(model.Transformer, model.Backend, capacity);
-            generator.Feed(six.AsSpan(0, 4));
-            return generator.Feed(six.AsSpan(4)).ToArray();
-        });
-
-        float[] With(RopeScaling scaling, Func<LanguageModel, float[]> run)
-        {
-            using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
-            ModelConfig config = plain with { Attention = plain.Attention with { RopeScaling = scaling } };
-            using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("moe_from_scratch"), config, seed: 8);
-            return run(model);
+            GenerateOptions options = new() { Sampler = new SamplerOptions(), MaxNewTokens = count, NoCache = noCache, IgnoreEos = true };
+            ILookup<int, int> ids = new Continuations(model, prompts, options, tokenizer: null).Run()
+                .Where(static p => p.Piece.Token is not null).ToLookup(static p => p.Prompt, static p => p.Piece.Token!.Value.Id);
+            return [.. prompts.Select((_, i) => ids[i].ToArray())];
         }
+    }
+
+    private static readonly PairwiseRopeScaling Near = new([1, 1.5f, 2], 1.1f), Far = new([3, 40, 5], 2.3f);
+    private static readonly LongRopeScaling Both = new(Near, Far, OriginalMaxPositions: 6);
+
+    private static T With<T>(RopeScaling scaling, Func<LanguageModel, T> run)
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        ModelConfig plain = Tiny.Config("mixtral"), config = plain with { Attention = plain.Attention with { RopeScaling = scaling } };
+        using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("moe_from_scratch"), config, seed: 8);
+        return run(model);
     }
 
     /// <summary>Phi's keys; transformers' one factor for both; and nothing said: √(1 + ln 4 / ln 64) from a context of 64 to one of 256.</summary>
@@ -143,7 +156,7 @@ public sealed class RopeScalingTests
     public void LongRopeIsReadInBothDialects()
     {
         const string Factors = "\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[3,4],\"original_max_position_embeddings\":64";
-        LongRopeScaling phi = Assert.IsType<LongRopeScaling>(Read("{" + Factors + ",\"short_mscale\":1.25,\"long_mscale\":1.5}"));
+        LongRopeScaling phi = Assert.IsType<LongRopeScaling>(Read("{" + Factors + ",\"short_mscale\":1.25,\"long_mscale\":1.5}", ownGrowth: true));
         Assert.Equal(new LongRopeScaling(new([1, 2], 1.25f), new([3, 4], 1.5f), 64), phi);
         Assert.Equal(1.75f, Read("{" + Factors + ",\"attention_factor\":1.75}").In(65).Magnitude);
         Assert.Equal(1.154701f, Read("{" + Factors + "}").In(1).Magnitude, 1e-6f);
@@ -154,6 +167,6 @@ public sealed class RopeScalingTests
         new AttentionConfig { Heads = 1, KvHeads = 1, HeadDim = 16 }.RopeFrequencies(scaling);
 
     /// <summary>As part of a config whose context is 256.</summary>
-    private static RopeScaling Read(string json) =>
-        RopeScalingKeys.Read(ConfigJson.Parse("config.json", $$"""{"max_position_embeddings":256,"rope_scaling":{{json}}}"""))!;
+    private static RopeScaling Read(string json, bool ownGrowth = false) =>
+        RopeScalingKeys.Read(ConfigJson.Parse("config.json", $$"""{"max_position_embeddings":256,"rope_scaling":{{json}}}"""), ownGrowth: ownGrowth)!;
 }

@@ -1,6 +1,7 @@
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -20,7 +21,7 @@ internal sealed class ModelFigures : IDisposable
     public ModelFigures(LanguageModel model, int promptTokens, int newTokens, string? folder)
     {
         _model = model;
-        _generator = new Generator(model.Transformer, model.Backend, promptTokens + newTokens);
+        _generator = new Generator(model.Transformer, model.Backend, promptTokens + newTokens, 1, RoutesByTask ? [0] : []);
         CounterRandom random = new(2, 1);
         _prompt = [.. Enumerable.Range(0, promptTokens).Select(i => (int)random.Below(model.Config.VocabSize, (ulong)i))];
         Prefill = new Figure($"prefill, {promptTokens} tokens", "tokens/s", () =>
@@ -35,8 +36,10 @@ internal sealed class ModelFigures : IDisposable
                 _generator.Feed(_prompt.AsSpan(i % promptTokens, 1));
             return newTokens;
         });
-        Train = folder is null ? null : Training(folder, random);
+        Train = folder is null || RoutesByTask ? null : Training(folder, random);
     }
+
+    private bool RoutesByTask => _model.Config.Layers.Any(static l => l is MoeConfig { Router: TaskRouterConfig });
 
     public IReadOnlyList<Figure> All => Train is null ? [Prefill, Decode] : [Prefill, Decode, Train];
     public Figure Prefill { get; }

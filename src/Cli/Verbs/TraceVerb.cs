@@ -13,7 +13,7 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe trace</c>: one pass over given token ids with every tensor written out.</summary>
 internal static class TraceVerb
 {
-    private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, string? TokenWeightsFile, bool Grads, int TrainSteps, float LearningRate,
+    private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, string? TokenWeightsFile, int? Task, bool Grads, int TrainSteps, float LearningRate,
         AdamWOptions AdamW, float ClipNorm);
 
     public static Command Command()
@@ -23,6 +23,7 @@ internal static class TraceVerb
         Option<string> output = new("--out") { Description = "Where the trace goes.", Required = true, HelpName = "FILE.safetensors" };
         Option<string?> mask = new("--mask-file") { Description = "Padding mask as JSON, 1 for tokens and 0 for padding, like the ids.", HelpName = "FILE" };
         Option<string?> weights = new("--token-weights-file") { Description = "Weights of the tokens in the balance loss, for families that have them.", HelpName = "FILE" };
+        Option<int?> task = new("--task") { Description = "The task of all rows, counted from 0, for a model that routes by it.", HelpName = "N" };
         Option<bool> grads = new("--grads") { Description = "Also the training pass: losses and the gradient of every parameter." };
         Option<int> steps = new("--train-steps") { Description = "Also so many AdamW steps on the whole batch: their losses and gradient norms.", HelpName = "N" };
         Option<float> lr = new("--lr") { Description = "Learning rate of --train-steps.", DefaultValueFactory = _ => 0.002f };
@@ -36,12 +37,12 @@ internal static class TraceVerb
         Option<bool> json = Common.Json("the comparison");
         Command command = new("trace", "Run given token ids through a model and write every tensor to a file.")
         {
-            checkpoint, ids, output, mask, weights, grads, steps, lr, betas, eps, decay, clip, compare, device, threads, json,
+            checkpoint, ids, output, mask, weights, task, grads, steps, lr, betas, eps, decay, clip, compare, device, threads, json,
         };
         command.SetAction(r =>
         {
             (float beta1, float beta2) = Betas(r.GetValue(betas)!);
-            Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(weights), r.GetValue(grads),
+            Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(weights), r.GetValue(task), r.GetValue(grads),
                 NotNegative(r.GetValue(steps), "--train-steps"), NotNegative(r.GetValue(lr), "--lr"),
                 new AdamWOptions
                 {
@@ -85,6 +86,8 @@ internal static class TraceVerb
             if (s.TokenWeightsFile is not null && !model.Config.RouterLosses.Any(static l => l is DcMoeBalanceLoss))
                 throw new NotSupportedException($"--token-weights-file: {model.Family.Name} checkpoints do not weigh tokens in their balance loss");
             input = TraceInput.Read(s.IdsFile, model.Config.VocabSize, s.MaskFile, s.TokenWeightsFile);
+            if (s.Task is { } task)
+                input = input with { Tasks = [.. Enumerable.Repeat(task, input.Sequences)] };
             Tracer.Forward(trace, model, input);
         }
         if (s.Grads || s.TrainSteps > 0)

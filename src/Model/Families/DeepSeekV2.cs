@@ -7,9 +7,9 @@ namespace MoeFromScratch.Model.Families;
 /// DeepSeek-V2 and V2-Lite (arXiv 2405.04434), by the config keys of DeepSeek's own code and of transformers: latent attention, and
 /// softmax scores whose best, or the best of the best groups, are taken.
 /// <para>
-/// Where the two differ. Weights: transformers scales them by routed_scaling_factor and never looks at norm_topk_prob, and so do we;
-/// DeepSeek's code divides them by their sum instead of scaling where it is set, which it is in none of their models. YaRN's
-/// mscale_all_dim: DeepSeek's code has scores grow by it, as the models were trained, transformers forgets it here; we do as the former.
+/// Where the two differ we do as DeepSeek's code. Weights: with norm_topk_prob, which none of their models sets, they are divided by
+/// their sum instead of scaled by routed_scaling_factor; transformers never looks at it. YaRN's mscale_all_dim: scores grow by it, as
+/// the models were trained; transformers forgets it here.
 /// aux_loss_alpha: a balance within each sequence in DeepSeek's code, which adds its gradient and not its value, nothing in
 /// transformers, and nothing here; training adds losses of its own choice.
 /// </para>
@@ -36,8 +36,10 @@ public sealed class DeepSeekV2 : Family
     {
         if (json.Is(Method, Biased))
             return DeepSeekKeys.BiasedRouter(json, experts);
-        json.Bool("norm_topk_prob", absent: false);
-        GroupedTopKRouterConfig router = new(json.Int("num_experts_per_tok", max: experts)) { Scale = json.Float("routed_scaling_factor", absent: 1) };
+        int topK = json.Int("num_experts_per_tok", max: experts);
+        float scale = json.Float("routed_scaling_factor", absent: 1);
+        bool renormalize = json.Bool("norm_topk_prob", absent: false) && topK > 1;
+        GroupedTopKRouterConfig router = new(topK) { Renormalize = renormalize, Scale = renormalize ? 1 : scale };
         return json.Is(Method, Grouped) ? router with { Groups = json.Int("n_group"), TopGroups = json.Int("topk_group") } : router;
     }
 

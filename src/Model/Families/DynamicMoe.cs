@@ -20,7 +20,7 @@ public sealed class DynamicMoe : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        int frequency = json.Int("expert_frequency", absent: 1);
+        int frequency = json.Int("expert_frequency", absent: 2);
         int experts = json.Int("num_experts", max: ConfigJson.MaxExperts);
         int width = json.Int("intermediate_size");
         TopPRouterConfig router = new(json.Float("top_p_threshold"));

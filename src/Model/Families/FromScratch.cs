@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Families;
@@ -77,6 +78,10 @@ public sealed class FromScratch : Family
             return latent;
         if (!(a.RopeTheta > 0) || !(c.RmsNormEps > 0) || !(c.InitStd >= 0) || c.MaxPositions < 1)
             return "rope_theta, rms_norm_eps and max_positions are above 0, init_std is not below";
+        if (!float.IsFinite(1 / c.LogitsScaling) || !float.IsFinite(c.EmbeddingMultiplier) || !float.IsFinite(c.ResidualMultiplier) || !(a.Scale >= 0) || !(a.ClipQkv >= 0))
+            return "multipliers are finite, and logits_scaling is not 0";
+        if ((a.RopeScaling?.Forms() ?? []).Any(s => !(s.Magnitude > 0) || !a.RopeFrequencies(s).All(static f => f > 0 && float.IsFinite(f))))
+            return "rope_scaling leaves frequencies and magnitude above 0";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
         if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
@@ -86,6 +91,8 @@ public sealed class FromScratch : Family
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
             return fault;
         int[] experts = [.. c.Layers.OfType<MoeConfig>().Select(static m => m.NumExperts).Distinct()];
+        if (experts.Length > 1 && c.RouterLosses.Any(static l => l is LoadBalanceLoss { Scope: BalanceScope.Model }))
+            return "a balance over the whole model joins layers of equally many experts";
         return experts.Length > 1 && c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
             ? "gating residuals join layers of equally many experts" : null;
     }
@@ -110,6 +117,8 @@ public sealed class FromScratch : Family
 
     private static string? Fault(MoeConfig moe)
     {
+        if (moe.Router?.Gate is null)
+            return "a mixture has a router, and that a gate";
         if (moe.Banks.Any(static b => b is null or { Count: < 0 or > ConfigJson.MaxExperts }) || moe.Banks.Sum(static b => (long)b.Count) is 0 or > ConfigJson.MaxExperts)
             return $"a mixture has 1 to {ConfigJson.MaxExperts} experts";
         if (moe.Banks.Any(static b => !Dimensions(Width(b))) || moe.Router.Gate.HiddenSize is < 0 or > ConfigJson.MaxDimension

@@ -42,10 +42,11 @@ internal static class LlamaKeys
     /// <summary>Heads by the usual keys: num_key_value_heads, head_dim, rope_theta.</summary>
     /// <param name="freeHeadDim">Whether heads may be of another size than the hidden size divided among them.</param>
     /// <param name="ropeScaling">Whether the family's reference looks at rope_scaling.</param>
-    public static AttentionConfig Attention(ConfigJson json, bool freeHeadDim, float absentTheta = 10_000, bool ropeScaling = false)
+    /// <param name="absentKvHeads">Key heads where the config does not say; null for as many as query heads.</param>
+    public static AttentionConfig Attention(ConfigJson json, bool freeHeadDim, float absentTheta = 10_000, bool ropeScaling = false, int? absentKvHeads = null)
     {
         AttentionConfig attention = Attention(json,
-            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
+            kvHeads: KvHeads(json, absentKvHeads),
             headDim: json.Int("head_dim", absent: 0),
             ropeTheta: json.Float("rope_theta", aboveMin: true, absent: absentTheta)) with
         {
@@ -55,6 +56,10 @@ internal static class LlamaKeys
             ? attention
             : throw json.Refused($"{attention.Heads} heads of {attention.HeadDim} do not make up hidden_size {json.Int("hidden_size")}, as this family's do");
     }
+
+    /// <summary>num_key_value_heads; null, unlike absence, always means as many as query heads.</summary>
+    public static int KvHeads(ConfigJson json, int? absent) =>
+        json.Int("num_key_value_heads", absent: json.Names("num_key_value_heads") ? json.Int("num_attention_heads") : absent ?? json.Int("num_attention_heads"));
 
     /// <summary>The one router loss of Mixtral and its kin: load balance over the tokens of all layers together.</summary>
     public static IReadOnlyList<RouterLoss> BalanceOverTheModel(ConfigJson json, float absent) =>

@@ -34,10 +34,13 @@ public sealed class LlamaMoe : Family
         IReadOnlyList<float> scale = json.FloatOrFloats("score_scale_factor", layers, absent: 1);
         List<IReadOnlyList<ExpertBankConfig>> banks = Banks(json, experts, layers);
         AttentionConfig attention = LlamaKeys.Attention(json,
-            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")), headDim: 0, RopeTheta);
+            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")), headDim: 0, RopeTheta) with
+        {
+            RopeScaling = RopeScalingKeys.ReadLinear(json),
+        };
         return LlamaKeys.Read(json, attention, absentEps: 1e-6f, layer => new MoeConfig(
             new NoisyTopKRouterConfig(topK, scale[layer], noise) { LoadRule = LoadRule.NoiseAlone, Gate = new GateConfig { HiddenSize = twoLayers ? experts : 0 } },
-            banks[layer])) with
+            banks[layer]), ownRopeScaling: true) with
         {
             RouterLosses = [new ImportanceLoadLoss(json.Float("gate_balance_loss_weight", absent: 0.01f))],
         };

@@ -20,7 +20,7 @@ public sealed class Mixtral : Family
             new TopKRouterConfig(json.Int("num_experts_per_tok", max: experts)),
             [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
         AttentionConfig attention = LlamaKeys.Attention(json,
-            kvHeads: json.Int("num_key_value_heads", absent: json.Int("num_attention_heads")),
+            kvHeads: LlamaKeys.KvHeads(json, absent: 8),
             headDim: json.Int("head_dim", absent: 0),
             ropeTheta: json.Float("rope_theta", aboveMin: true, absent: 1e6f),
             window: json.Int("sliding_window", absent: 0));

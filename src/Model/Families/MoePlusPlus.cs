@@ -39,8 +39,8 @@ public sealed class MoePlusPlus : Family
         {
             InputScale = doubled ? TopK : 1,
         };
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false);
-        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => moe);
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false) with { RopeScaling = RopeScalingKeys.ReadLinear(json) };
+        return LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => moe, ownRopeScaling: true);
     }
 
     public override JsonObject Write(ModelConfig config)

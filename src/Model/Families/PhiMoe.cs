@@ -22,8 +22,9 @@ public sealed class PhiMoe : Family
             [new FfnExpertsConfig(json.Int("num_local_experts", min: SparseMixerRouterConfig.TopK, max: ConfigJson.MaxExperts), json.Int("intermediate_size"))]);
         json.Int("num_experts_per_tok", SparseMixerRouterConfig.TopK, SparseMixerRouterConfig.TopK, absent: SparseMixerRouterConfig.TopK);
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f, ropeScaling: true) with
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f, absentKvHeads: 8) with
         {
+            RopeScaling = RopeScalingKeys.Read(json, ownGrowth: true),
             QkvBias = bias,
             OutputBias = bias,
             Window = json.Int("sliding_window", absent: 0),
@@ -34,7 +35,7 @@ public sealed class PhiMoe : Family
         {
             LayerNorm = true,
             HeadBias = json.Bool("lm_head_bias", absent: false),
-            RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0),
+            RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),
         };
     }
 

@@ -13,7 +13,7 @@ public sealed class Qwen2 : Family
     public override ModelConfig Read(ConfigJson json)
     {
         DenseConfig layer = new(json.Int("intermediate_size"));
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = true };
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true, absentKvHeads: 32) with { QkvBias = true };
         ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, _ => layer, ownRopeScaling: true);
         return WindowKeys.ReadQwen(json, model, everyLayer: json.Int("max_window_layers", min: 0, absent: 28) == 0);
     }

@@ -14,7 +14,7 @@ public sealed class Qwen2Moe : Family
     public override ModelConfig Read(ConfigJson json)
     {
         SharedExpertConfig shared = new(json.Int("shared_expert_intermediate_size"), Gated: true);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false) with { QkvBias = json.Bool("qkv_bias", absent: true) };
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentKvHeads: 16) with { QkvBias = json.Bool("qkv_bias", absent: true) };
         ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json, shared)) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),

@@ -13,7 +13,7 @@ public sealed class Qwen3Moe : Family
     public override ModelConfig Read(ConfigJson json)
     {
         bool bias = json.Bool("attention_bias", absent: false);
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true) with { QkvBias = bias, OutputBias = bias, QkNorm = QkNorm.PerHead };
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: true, ropeScaling: true, absentKvHeads: 4) with { QkvBias = bias, OutputBias = bias, QkNorm = QkNorm.PerHead };
         ModelConfig model = LlamaKeys.Read(json, attention, absentEps: 1e-6f, QwenMoeKeys.Layers(json), ownRopeScaling: true) with
         {
             RouterLosses = LlamaKeys.BalanceOverTheModel(json, absent: 0.001f),

@@ -7,7 +7,8 @@ internal static class RopeScalingKeys
 {
     /// <summary>Null for none and for "default"; kinds that are not supported are refused by name.</summary>
     /// <param name="growsScores">Whether YaRN's mscale_all_dim multiplies attention's scores too, as DeepSeek's models have it.</param>
-    public static RopeScaling? Read(ConfigJson config, bool growsScores = false)
+    /// <param name="ownGrowth">Whether LongRoPE's two forms have magnitudes of their own, short_mscale and long_mscale, as Phi's have.</param>
+    public static RopeScaling? Read(ConfigJson config, bool growsScores = false, bool ownGrowth = false)
     {
         if (config.Object("rope_scaling") is not { } json)
             return null;
@@ -16,7 +17,7 @@ internal static class RopeScalingKeys
         if (json.Is(key, "default"))
             return null;
         if (json.Is(key, "longrope"))
-            return LongRope(config, json);
+            return LongRope(config, json, ownGrowth);
         float factor = json.Float("factor", min: 1);
         if (growsScores && !json.Is(key, "yarn"))
             json.Refuse("mscale_all_dim");
@@ -27,6 +28,11 @@ internal static class RopeScalingKeys
         float low = json.Float("low_freq_factor", aboveMin: true);
         return new Llama3RopeScaling(factor, low, json.Float("high_freq_factor", min: low, aboveMin: true), json.Int("original_max_position_embeddings", max: int.MaxValue));
     }
+
+    /// <summary>As for <see cref="Read"/>, for families whose references know the linear kind; the others they have are refused.</summary>
+    public static RopeScaling? ReadLinear(ConfigJson config) => Read(config) is var scaling and (null or LinearRopeScaling)
+        ? scaling
+        : throw config.Refused("rope_scaling of another type than linear is not supported for this family");
 
     public static JsonObject? Write(RopeScaling? scaling) => scaling switch
     {
@@ -64,8 +70,7 @@ internal static class RopeScalingKeys
         _ => throw new ArgumentException($"no config.json has words for {scaling.GetType().Name}"),
     };
 
-    /// <summary>PhiMoE's keys short_mscale and long_mscale come before transformers' one attention_factor for both.</summary>
-    private static LongRopeScaling LongRope(ConfigJson config, ConfigJson json)
+    private static LongRopeScaling LongRope(ConfigJson config, ConfigJson json, bool ownGrowth)
     {
         const string Original = "original_max_position_embeddings";
         int longest = config.Int("max_position_embeddings", max: int.MaxValue);
@@ -76,7 +81,7 @@ internal static class RopeScalingKeys
         return new LongRopeScaling(Form("short"), Form("long"), original);
 
         PairwiseRopeScaling Form(string which) =>
-            new(json.Floats($"{which}_factor", aboveMin: true), json.Float($"{which}_mscale", aboveMin: true, absent: usual));
+            new(json.Floats($"{which}_factor", aboveMin: true), ownGrowth ? json.Float($"{which}_mscale", aboveMin: true) : usual);
     }
 
     private static YarnRopeScaling Yarn(ConfigJson config, ConfigJson json, float factor)

@@ -42,7 +42,7 @@ public sealed class UniMoe2 : Family
             InputJitter = json.Float("input_jitter_noise", absent: 0.01f),
             Capacity = json.Bool("token_drop", absent: false) ? ReadCapacity(json) : null,
         };
-        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f) with { QkvBias = true };
+        AttentionConfig attention = LlamaKeys.Attention(json, freeHeadDim: false, absentTheta: 1e6f, absentKvHeads: 8) with { QkvBias = true };
         return LlamaKeys.Read(json, attention, absentEps: 1e-5f, _ => new MoeConfig(router, banks), ownRopeScaling: true) with
         {
             RouterLosses = [new DcMoeBalanceLoss(json.Float("l_aux_weight", absent: 0))],

@@ -83,16 +83,23 @@ internal sealed class Continuations
         {
             if (text.Tokens.Count - text.Start > _capacity)
                 text.Start = text.Tokens.Count - Math.Max(_capacity / 2, 1);
-            if (_options.NoCache || generator.Length(text.Index) >= text.Tokens.Count - text.Start)
-                generator.Clear(text.Index);
+            int length = text.Tokens.Count - text.Start, cached = generator.Length(text.Index);
+            if (_options.NoCache || cached >= length || !ReferenceEquals(Form(cached), Form(length)))
+                generator.Clear(text.Index);    // what is cached was turned for a shorter context
             ReadOnlySpan<int> unseen = CollectionsMarshal.AsSpan(text.Tokens)[(text.Start + generator.Length(text.Index))..];
             if (unseen.Length == 1)
                 step.Add(text);
             else
                 Take(text, generator, generator.Feed(unseen, text.Index), 0, pieces);
         }
-        if (step.Count == 0)
-            return;
+        foreach (IGrouping<RopeScaling?, Text> alike in step.GroupBy(text => Form(text.Tokens.Count - text.Start)))
+            Step([.. alike], generator, pieces);
+    }
+
+    private RopeScaling? Form(int context) => _model.Config.Attention.RopeScaling?.In(context);
+
+    private void Step(List<Text> step, Generator generator, List<(int, TextPiece)> pieces)
+    {
         ReadOnlySpan<float> logits = generator.Step([.. step.Select(static t => t.Tokens[^1])], [.. step.Select(static t => t.Index)]);
         int vocab = logits.Length / step.Count;
         for (int i = 0; i < step.Count; i++)

@@ -51,19 +51,20 @@ public sealed class Generator : IDisposable
             throw new ArgumentException("at least one token is needed");
         RequireInVocabulary(tokens);
         ReadOnlySpan<float> logits = default;
+        int context = Length(sequence) + tokens.Length;
         while (!tokens.IsEmpty)
         {
             int count = Math.Min(tokens.Length, PrefillChunk);
             Array.Clear(_counts);
             _counts[sequence] = count;
             bool last = count == tokens.Length;
-            logits = Pass(tokens[..count], sequences: last ? 1 : 0);
+            logits = Pass(tokens[..count], sequences: last ? 1 : 0, context);
             tokens = tokens[count..];
         }
         return logits;
     }
 
-    /// <summary>Feeds one token to each of some sequences; returns their logits [sequences, V], valid until the next call.</summary>
+    /// <summary>Feeds one token to each of some sequences, whose contexts have the same <see cref="RopeScaling.In">rotary form</see>; returns their logits [sequences, V], valid until the next call.</summary>
     /// <param name="sequences">In ascending order.</param>
     /// <inheritdoc cref="Feed"/>
     public ReadOnlySpan<float> Step(ReadOnlySpan<int> tokens, ReadOnlySpan<int> sequences)
@@ -95,10 +96,10 @@ public sealed class Generator : IDisposable
         _cache.Dispose();
     }
 
-    private ReadOnlySpan<float> Pass(ReadOnlySpan<int> tokens, int sequences)
+    private ReadOnlySpan<float> Pass(ReadOnlySpan<int> tokens, int sequences, int context = 0)
     {
         _tape.Reset();
-        Batch batch = Batch.Continue(_tape, _cache, tokens, _counts, tasks: _tasks);
+        Batch batch = Batch.Continue(_tape, _cache, tokens, _counts, tasks: _tasks, context: context);
         ForwardResult result = _model.Forward(_tape, batch, _layers, _cache);
         Span<float> logits = _logits.AsSpan(0, sequences * _model.Config.VocabSize);
         if (sequences > 0)

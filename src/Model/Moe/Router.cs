@@ -75,6 +75,9 @@ public abstract record RouterConfig
             throw new ArgumentException($"top_k must lie between 1 and the number of experts {moe.NumExperts}, not be {topK}");
     }
 
+    /// <summary>Whether it gives weights to shared experts among its columns.</summary>
+    public virtual bool WeighsShared => false;
+
     /// <summary>The most experts that can be chosen for one token.</summary>
     public abstract int MaxExperts(int numExperts);
 

@@ -87,7 +87,7 @@ public static class TrainConfig
                 WeightDecay = json.Float("weight_decay", absent: adamW.WeightDecay),
             },
             ClipNorm = json.Float("clip_norm", absent: 1),
-            RouterLosses = [.. losses.Where(static l => l.Coefficient > 0)],
+            RouterLosses = [.. losses.Where(static l => l.Coefficient != 0)],
             BiasUpdateRate = json.Float("bias_update_rate", absent: 0),
             EstimateChoice = json.Bool("estimate_choice", absent: false),
         };

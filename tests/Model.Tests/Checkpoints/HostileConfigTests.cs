@@ -42,6 +42,10 @@ public sealed class HostileConfigTests : IDisposable
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[-1]", "full_attention_layers are some of the layers")]
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[2,1]", "full_attention_layers are some of the layers")]
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":null", "full_attention_layers")]
+    [InlineData("\"logits_scaling\":1", "\"logits_scaling\":0", "logits_scaling is not 0")]
+    [InlineData("\"rope_scaling\":null", "\"rope_scaling\":{\"type\":\"linear\",\"factor\":0}", "frequencies and magnitude above 0")]
+    [InlineData("\"rope_scaling\":null", "\"rope_scaling\":{\"type\":\"pairwise\",\"factors\":[1],\"grows\":1}", "factors for 1 pairs")]
+    [InlineData("\"gate\":{\"hidden_size\":9,\"bias\":false,\"residual\":true}", "\"gate\":null", "gate")]
     public void OurOwnConfigsAreRefused(string part, string by, string rule)
     {
         using (LanguageModel model = LanguageModel.Create(_backend, Tiny.Family("moe_from_scratch"), Variants.Everything(), seed: 1))
@@ -116,7 +120,8 @@ public sealed class HostileConfigTests : IDisposable
         { "moe-plus-plus", "moe_expert_interval", "2", "moe_expert_interval must be" },
         { "moe-plus-plus", "moe_2layer_gate", "false", "gate.wg.weight" },
         { "moe-plus-plus", "moe_gate_norm_std", "0", "moe_gate_norm_std must be" },
-        { "moe-plus-plus", "rope_scaling", "{\"type\":\"linear\",\"factor\":2.0}", "rope_scaling is not supported" },
+        { "moe-plus-plus", "rope_scaling", "{\"type\":\"yarn\",\"factor\":2.0}", "another type than linear" },
+        { "llama-moe", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2.0}", "type must be default or linear" },
         { "uni-moe-2", "mlp_dynamic_top_p", "-0.1", "mlp_dynamic_top_p must be" },
         { "uni-moe-2", "mlp_dynamic_expert_num", "5", "mlp.gate.weight" },
         { "uni-moe-2", "mlp_dynamic_null_expert_num", "-1", "mlp_dynamic_null_expert_num must be" },

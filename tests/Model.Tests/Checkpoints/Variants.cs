@@ -45,8 +45,11 @@ public static class Variants
         ["phimoe wide band"] = Phi(Heads(2, 1, 10), jitter: 0.4f, count: 5, width: 7),
         ["phimoe all biases, two experts, window 3"] =
             Phi(Biased(Heads(5, 5, 4)) with { Window = 3 }, jitter: 0.1f, count: 2, width: 6) with { HeadBias = true },
-        ["phimoe longrope"] = Phi(Heads(2, 1, 10) with { RopeScaling = new LongRopeScaling(
-            new([1, 1, 2, 3, 4], 1.1f), new([2, 3, 4, 5, 6], 1.2f), OriginalMaxPositions: 9) }, jitter: 0.1f, count: 3, width: 6),
+        ["phimoe longrope"] = Phi(Heads(2, 1, 10) with
+        {
+            RopeScaling = new LongRopeScaling(
+            new([1, 1, 2, 3, 4], 1.1f), new([2, 3, 4, 5, 6], 1.2f), OriginalMaxPositions: 40)
+        }, jitter: 0.1f, count: 3, width: 6),
         ["llama-moe linear gate without noise"] = Split(0, twoLayers: false, 2.5f, 2.5f, [new(4, 6)], [new(4, 6)]),
         ["llama-moe sizes and factors by layer, tied"] =
             Split(0.02f, twoLayers: true, 2, 0.5f, [new(2, 5), new(1, 9)], [new(1, 9), new(1, 4), new(1, 6)]) with { TieWordEmbeddings = true },

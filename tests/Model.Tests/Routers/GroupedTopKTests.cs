@@ -38,10 +38,13 @@ public sealed class GroupedTopKTests
         Near([0.6f, 0, 0.16f, 0, 0, 0], r.Weights);
     }
 
-    /// <summary>transformers scales and never looks at norm_topk_prob.</summary>
+    /// <summary>DeepSeek's code: divided by their sum instead of scaled, and one expert is never divided.</summary>
     [Fact]
-    public void NormTopkProbChangesNothingInV2() =>
-        Near([0.75f, 0, 0, 0, 0.625f, 0], Route(V2("greedy", topK: 2, scale: 2.5f, norm: true), Token).Weights);
+    public void NormTopkProbTakesThePlaceOfTheScaleInV2()
+    {
+        Near([0.3f / 0.55f, 0, 0, 0, 0.25f / 0.55f, 0], Route(V2("greedy", topK: 2, scale: 2.5f, norm: true), Token).Weights);
+        Near([0.75f, 0, 0, 0, 0, 0], Route(V2("greedy", topK: 1, scale: 2.5f, norm: true), Token).Weights);
+    }
 
     /// <summary>Scores 0.5, 0.6, 0.9, 0.1 | 0.8, 0.3, 0.2, 0.4: the two best make 1.5 and 1.2; biases turn that round, and the weights do not see them.</summary>
     [Fact]

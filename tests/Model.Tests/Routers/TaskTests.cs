@@ -24,6 +24,7 @@ public sealed class TaskTests : IDisposable
     private static ModelConfig Config { get; } = Tiny.Config("mixtral") with
     {
         InitStd = 0.25f,
+        RouterLosses = [],
         Layers =
         [
             new MoeConfig(new TaskRouterConfig(Tasks), [new FfnExpertsConfig(3, 7), new ZeroExpertsConfig(1), new FfnExpertsConfig(3, 5) { Fused = true }]),

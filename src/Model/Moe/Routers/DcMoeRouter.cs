@@ -35,6 +35,7 @@ public sealed record DcMoeRouterConfig(float TopP, int TopK = 0) : RouterConfig
         return new DcMoeRouter(this, moe, new Gate(model, moe, w));
     }
 
+    public override bool WeighsShared => true;
     public override int MaxExperts(int numExperts) => TopP > 0 ? numExperts : TopK;
 
     public override int MinExperts(int numExperts) => TopP > 0 ? 1 : TopK;

@@ -36,8 +36,6 @@ public sealed record MoePlusPlusRouterConfig(int TopK = 2, MoePlusPlusGating Gat
         RequireTopK(TopK, moe);
         if (!(LogitsStd >= 0) || (LogitsStd > 0 && moe.NumExperts < 2))
             throw new ArgumentException($"logits of {moe.NumExperts} experts cannot have the standard deviation {LogitsStd}");
-        if (moe.Banks.Any(static b => b.IsShared))
-            throw new ArgumentException("a MoE++ router has no shared experts");
         return new MoePlusPlusRouter(this, moe, new Gate(model, moe, w));
     }
 

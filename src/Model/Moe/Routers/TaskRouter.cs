@@ -15,14 +15,14 @@ namespace MoeFromScratch.Model.Moe.Routers;
 /// <param name="Renormalize">Divide the chosen probabilities by their sum.</param>
 public sealed record TaskRouterConfig(int Tasks, int TopK = 2, bool Renormalize = true) : RouterConfig
 {
-    /// <exception cref="ArgumentException">No task, k not between 1 and E, or what goes by tokens: a gating residual, shared experts among the router's columns.</exception>
+    /// <exception cref="ArgumentException">No task, k not between 1 and E, or a gating residual, which goes by tokens.</exception>
     public override Router Build(ModelConfig model, MoeConfig moe, WeightScope w)
     {
         const int MaxTasks = 1 << 20;
         if (Tasks is < 1 or > MaxTasks || TopK < 1 || TopK > moe.NumExperts)
             throw new ArgumentException($"there are 1 to {MaxTasks} tasks, and top_k lies between 1 and the number of experts {moe.NumExperts}; they are not {Tasks} and {TopK}");
-        if (Gate.Residual || moe.Banks.Any(static b => b.IsShared))
-            throw new ArgumentException("a router by task has no gating residual and no shared experts to weigh");
+        if (Gate.Residual)
+            throw new ArgumentException("a router by task has no gating residual");
         Tensor embedding = w["task_embedding"].GetF32("weight", [Tasks, model.HiddenSize], Init.Normal(1));
         return new TaskRouter(this, new Gate(model, moe, w), embedding);
     }
