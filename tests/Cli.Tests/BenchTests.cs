@@ -5,7 +5,7 @@ namespace MoeFromScratch.Cli.Tests;
 
 public sealed class BenchTests
 {
-    private static readonly string[] Short = ["--rounds", "1", "--prompt-tokens", "12", "--max-new-tokens", "3"];
+    private static readonly string[] Short = ["--rounds", "3", "--prompt-tokens", "12", "--max-new-tokens", "3"];
 
     /// <summary>Of a decoding step all matrices are read but the embedding's, and of the experts those that run: top-2 of 4 here.</summary>
     [Fact]

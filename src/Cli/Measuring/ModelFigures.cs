@@ -59,7 +59,7 @@ internal sealed class ModelFigures : IDisposable
         ILookup<int, Tensor> byLayer = _model.Weights.All.Where(static p => IsExpert(p.Name!)).ToLookup(static p => int.Parse(p.Name!.Split('.')[2], System.Globalization.CultureInfo.InvariantCulture));
         foreach ((int i, FeedForwardConfig layer) in _model.Config.Layers.Index())
             if (layer is MoeConfig config)
-                bytes += byLayer[i].Sum(static p => (double)p.Bytes) * experts[moe++] / config.Banks.Where(static b => b.IsFfn).Sum(static b => b.Count);
+                bytes += byLayer[i].Sum(static p => (double)p.Bytes) * experts[moe++] / Math.Max(1, config.Banks.Where(static b => b.IsFfn).Sum(static b => b.Count));
         bytes += _model.Weights.All.Where(p => !IsExpert(p.Name!) && (_model.Config.TieWordEmbeddings || !p.Name!.Contains("embed_tokens", StringComparison.Ordinal)))
             .Sum(static p => (double)p.Bytes);
         return bytes;

@@ -56,21 +56,17 @@ internal static class DeepSeekKeys
     /// <exception cref="ArgumentException">The model is none of these families.</exception>
     public static JsonObject Write(ModelConfig config, string architecture, string modelType)
     {
-        List<MoeConfig> mixtures = [.. config.Layers.OfType<MoeConfig>().Distinct()];
-        List<DenseConfig> dense = [.. config.Layers.OfType<DenseConfig>().Distinct()];
-        if (mixtures.Count != 1 || dense.Count > 1)
-            throw new ArgumentException($"this family has one kind of mixture and at most one of dense layers, the model has {mixtures.Count} and {dense.Count}");
+        (MoeConfig moe, DenseConfig? dense) = LlamaKeys.MixtureAndDense(config);
         AttentionConfig attention = config.Attention;
         LatentAttentionConfig latent = attention.Latent ?? throw new ArgumentException("this family's attention is latent");
-        MoeConfig moe = mixtures[0];
         FfnExpertsConfig ffn = LlamaKeys.As<FfnExpertsConfig>(moe.Banks[0]);
         int shared = moe.Banks.OfType<SharedExpertConfig>().Sum(static b => b.IntermediateSize);
         GroupedTopKRouterConfig router = LlamaKeys.As<GroupedTopKRouterConfig>(moe.Router);
         JsonObject json = LlamaKeys.Write(config, architecture, modelType);
         json["attention_bias"] = attention.QkvBias;
         json["first_k_dense_replace"] = config.Layers.TakeWhile(static l => l is DenseConfig).Count();
-        if (dense.Count > 0)
-            json["intermediate_size"] = dense[0].IntermediateSize;
+        if (dense is not null)
+            json["intermediate_size"] = dense.IntermediateSize;
         json["kv_lora_rank"] = latent.KvRank;
         json["moe_intermediate_size"] = ffn.IntermediateSize;
         json["moe_layer_freq"] = 1;

@@ -135,6 +135,17 @@ internal static class LlamaKeys
     public static T As<T>(object layer) where T : class =>
         layer as T ?? throw new ArgumentException($"this family has a {typeof(T).Name} where the model has a {layer.GetType().Name}");
 
+    /// <summary>The mixture that all layers with experts share, and the dense layer of the others, if there are others.</summary>
+    /// <exception cref="ArgumentException">There is no mixture, or the layers disagree.</exception>
+    public static (MoeConfig Mixture, DenseConfig? Dense) MixtureAndDense(ModelConfig config)
+    {
+        List<MoeConfig> mixtures = [.. config.Layers.OfType<MoeConfig>().Distinct()];
+        List<DenseConfig> dense = [.. config.Layers.OfType<DenseConfig>().Distinct()];
+        if (mixtures.Count != 1 || dense.Count > 1)
+            throw new ArgumentException($"this family has one kind of mixture and at most one of dense layers, the model has {mixtures.Count} and {dense.Count}");
+        return (mixtures[0], dense.FirstOrDefault());
+    }
+
     /// <summary>The one value that all layers of a family without per-layer values share.</summary>
     /// <exception cref="ArgumentException">The layers disagree.</exception>
     public static T Single<T>(ModelConfig config, string what, Func<FeedForwardConfig, T> value)

@@ -24,15 +24,11 @@ internal static class QwenMoeKeys
     /// <exception cref="ArgumentException">There is none, or the layers disagree.</exception>
     public static MoeConfig Write(ModelConfig config, JsonObject json)
     {
-        List<MoeConfig> mixtures = [.. config.Layers.OfType<MoeConfig>().Distinct()];
-        List<DenseConfig> dense = [.. config.Layers.OfType<DenseConfig>().Distinct()];
-        if (mixtures.Count != 1 || dense.Count > 1)
-            throw new ArgumentException($"this family has one kind of mixture and at most one of dense layers, the model has {mixtures.Count} and {dense.Count}");
-        MoeConfig moe = mixtures[0];
+        (MoeConfig moe, DenseConfig? dense) = LlamaKeys.MixtureAndDense(config);
         TopKRouterConfig router = LlamaKeys.As<TopKRouterConfig>(moe.Router);
         json["decoder_sparse_step"] = 1;
-        if (dense.Count > 0)
-            json["intermediate_size"] = dense[0].IntermediateSize;
+        if (dense is not null)
+            json["intermediate_size"] = dense.IntermediateSize;
         json["mlp_only_layers"] = new JsonArray([.. config.Layers.Index().Where(static l => l.Item is DenseConfig).Select(static l => (JsonNode)l.Index)]);
         json["moe_intermediate_size"] = LlamaKeys.As<FfnExpertsConfig>(moe.Banks[0]).IntermediateSize;
         json["norm_topk_prob"] = router.Renormalize;

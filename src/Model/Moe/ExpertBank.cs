@@ -54,6 +54,10 @@ public abstract record ExpertBankConfig(int Count)
     /// <summary>Whether its experts lie in the same tensors, one behind the other, under <c>experts</c>.</summary>
     public virtual bool IsStacked => false;
 
+    /// <summary>Each expert's matrix of a tensor [E, rows, cols] that holds all of them.</summary>
+    protected Tensor[] Matrices(Tensor all, int rows, int cols) =>
+        [.. Enumerable.Range(0, Count).Select(e => all.Part([rows, cols], (long)e * rows * cols))];
+
     /// <param name="w">The layer's scope; experts live under <c>experts.{e}</c>.</param>
     public abstract ExpertBank Build(ModelConfig model, WeightScope w, int first);
 }

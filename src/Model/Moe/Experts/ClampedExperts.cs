@@ -22,11 +22,9 @@ public sealed record ClampedExpertsConfig(int Count, int IntermediateSize) : Exp
         Init init = Init.Normal(model.InitStd);
         int f = IntermediateSize, d = model.HiddenSize;
         return new ClampedExperts(this, first,
-            Each(experts.Get("gate_up_proj", [Count, d, 2 * f], init), d, 2 * f), Each(experts.Get("gate_up_proj_bias", [Count, 2 * f], Init.Zeros), 1, 2 * f),
-            Each(experts.Get("down_proj", [Count, f, d], init), f, d), Each(experts.Get("down_proj_bias", [Count, d], Init.Zeros), 1, d));
+            Matrices(experts.Get("gate_up_proj", [Count, d, 2 * f], init), d, 2 * f), Matrices(experts.Get("gate_up_proj_bias", [Count, 2 * f], Init.Zeros), 1, 2 * f),
+            Matrices(experts.Get("down_proj", [Count, f, d], init), f, d), Matrices(experts.Get("down_proj_bias", [Count, d], Init.Zeros), 1, d));
     }
-
-    private Tensor[] Each(Tensor all, int rows, int cols) => [.. Enumerable.Range(0, Count).Select(e => all.Part([rows, cols], (long)e * rows * cols))];
 }
 
 public sealed class ClampedExperts(ClampedExpertsConfig config, int first, Tensor[] gateUp, Tensor[] gateUpBias, Tensor[] down, Tensor[] downBias)

@@ -19,13 +19,9 @@ public sealed record TwiceGatedExpertsConfig(int Count, int IntermediateSize) : 
     public override ExpertBank Build(ModelConfig model, WeightScope w, int first)
     {
         int f = IntermediateSize, d = model.HiddenSize;
-        return new TwiceGatedExperts(this, first, Matrices("wi_gate", d, 2 * f), Matrices("wi_up", d, f), Matrices("wo", f, d));
+        return new TwiceGatedExperts(this, first, Named("wi_gate", d, 2 * f), Named("wi_up", d, f), Named("wo", f, d));
 
-        Tensor[] Matrices(string name, int rows, int cols)
-        {
-            Tensor all = w["experts"].Get(name, [Count, rows, cols], Init.Normal(model.InitStd));
-            return [.. Enumerable.Range(0, Count).Select(e => all.Part([rows, cols], (long)e * rows * cols))];
-        }
+        Tensor[] Named(string name, int rows, int cols) => Matrices(w["experts"].Get(name, [Count, rows, cols], Init.Normal(model.InitStd)), rows, cols);
     }
 }
 
