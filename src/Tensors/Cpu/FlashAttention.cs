@@ -111,7 +111,7 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
                     int head = kvHead * View.Group + g, state = g * QueryBlock + i - first, j = 0;
                     float* q = Query(s, i, head), y = Output(s, i, head);
                     for (; j <= count - 4; j += 4)
-                        GemmKernels<V>.Dot4<F32>(q, Key(s, key + j, kvHead), View.KRow, d, scores + j);
+                        MatvecKernels<V>.Dot4<F32>(q, Key(s, key + j, kvHead), View.KRow, d, scores + j);
                     for (; j < count; j++)
                         scores[j] = RowMath<V>.Dot(q, Key(s, key + j, kvHead), d);
                     View.ScaleAndHide<V>(scores, s, i, key, count);

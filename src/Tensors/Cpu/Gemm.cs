@@ -44,8 +44,6 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     private const int PanelsPerBlock = 4;              // of B, in one piece
     private const long PackedABudget = 8L << 20;       // floats: 32 MB
     private const long AloneBelow = 1 << 19;           // multiplications not worth waking anyone for
-    private const int MatvecPiece = 1 << 16;           // weights
-    private const int MatvecStrip = 512;               // columns: C's part stays in the first level
 
     private readonly Scratch _packedA = new(poison), _packedB = new(poison);
     private Product[] _products = new Product[16];
@@ -81,7 +79,7 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     {
         fixed (Product* products = _products)
         {
-            RunMatvecs(products);
+            Matvec<V>.Run(pool, products, _count);
             for (int start = 0; start < _count;)
             {
                 int end = start;
@@ -145,12 +143,12 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
                 c[j] = accumulate ? c[j] + tile[j] : tile[j];
     }
 
-    private static int Blocks(long count, long size) => (int)((count + size - 1) / size);
+    internal static int Blocks(long count, long size) => (int)((count + size - 1) / size);
 
     private static long PackedSize(in Product p) => p.IsMatvec ? 0 : (long)Blocks(p.M, MR) * MR * p.K;
 
     /// <summary>The product that piece <paramref name="index"/> belongs to: the last one that begins at or before it.</summary>
-    private static Product* Find(Product* products, int count, int index)
+    internal static Product* Find(Product* products, int count, int index)
     {
         int low = 0;
         for (int high = count - 1; low < high;)
@@ -162,76 +160,6 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
                 high = middle - 1;
         }
         return products + low;
-    }
-
-    // ── few rows: weights are read once, from memory, and never copied ──────────────────────────────────────────
-
-    private void RunMatvecs(Product* products)
-    {
-        int pieces = 0;
-        long work = 0;
-        for (int i = 0; i < _count; i++)
-        {
-            products[i].FirstPiece = pieces;
-            if (!products[i].IsMatvec)
-                continue;
-            pieces += Blocks(products[i].N, products[i].ByDots ? MatvecRows(products[i].K) : MatvecStrip);
-            work += (long)products[i].N * products[i].K;
-        }
-        pool.Run(pieces, new MatvecJob { Products = products, Count = _count }, work < AloneBelow / 4);
-    }
-
-    private static int MatvecRows(int k) => Math.Max(1, MatvecPiece / 4 / Math.Max(k, 1)) * 4;
-
-    private struct MatvecJob : IJob
-    {
-        public Product* Products;
-        public int Count;
-
-        public readonly void Run(int index, int worker)
-        {
-            Product* p = Find(Products, Count, index);
-            switch (p->BType)
-            {
-                case DType.F32: Run<F32>(p, index - p->FirstPiece); break;
-                case DType.BF16: Run<BF16>(p, index - p->FirstPiece); break;
-                default: Run<F16>(p, index - p->FirstPiece); break;
-            }
-        }
-
-        private static void Run<TElement>(Product* p, int piece) where TElement : IElement
-        {
-            if (p->ByDots)
-                Rows<TElement>(p, piece);
-            else
-                Strip<TElement>(p, piece);
-        }
-
-        private static void Strip<TElement>(Product* p, int piece) where TElement : IElement
-        {
-            int n = piece * MatvecStrip, count = Math.Min(MatvecStrip, p->N - n), k = 0;
-            for (int m = 0; m < p->M && !p->Accumulate; m++)
-                new Span<float>(p->C + m * p->CRow + n, count).Clear();
-            byte* w = (byte*)p->B + (long)n * p->BType.Size();
-            for (; k <= p->K - 4; k += 4, w += 4 * p->BRow * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    GemmKernels<V>.Add4<TElement>(p->A + m * p->ARow + k, w, p->BRow, count, p->C + m * p->CRow + n);
-            for (; k < p->K; k++, w += p->BRow * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    GemmKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
-        }
-
-        private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
-        {
-            int size = MatvecRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* w = (byte*)p->B + n * p->BCol * p->BType.Size();
-            for (; n <= end - 4; n += 4, w += 4 * p->BCol * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    GemmKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, p->BCol, p->K, p->C + m * p->CRow + n);
-            for (; n < end; n++, w += p->BCol * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    p->C[m * p->CRow + n] = GemmKernels<V>.Dot<TElement>(p->A + m * p->ARow, w, 0, p->K);
-        }
     }
 
     // ── many rows ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,10 +1,9 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.Arm;
 
 namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
-/// The innermost loops of every matmul: a tile of C in registers, one column of A broadcast against one row of B per step.
+/// The innermost loop of every packed matmul: a tile of C in registers, one column of A broadcast against one row of B per step.
 /// Accumulators are named locals and nothing is called while they live: the JIT then keeps all of them in registers.
 /// Two heights serve all widths: 6 rows × 2 vectors fill 16 registers, 14 × 2 fill 32.
 /// </summary>
@@ -25,82 +24,6 @@ internal static unsafe class GemmKernels<V> where V : struct, ILanes<V>
             Tile14(k, a, b, c, ldc, accumulate);
         else
             Tile6(k, a, b, c, ldc, accumulate);
-    }
-
-    /// <summary>
-    /// Four dot products: y[i] = Σ_d x[d] · w[i][d] with w's rows <paramref name="stride"/> elements apart. Every sum runs
-    /// over two vectors of partial sums, so a row's result does not depend on its neighbours.
-    /// </summary>
-    public static void Dot4<TElement>(float* x, void* w, long stride, int d, float* y) where TElement : IElement
-    {
-        V zero = V.Of(0);
-        V s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
-        int i = 0;
-        for (; i <= d - 2 * V.Count; i += 2 * V.Count)
-        {
-            V x0 = V.Load(x + i), x1 = V.Load(x + i + V.Count);
-            s00 = V.MulAdd(x0, TElement.Load<V>(w, i), s00);
-            s01 = V.MulAdd(x1, TElement.Load<V>(w, i + V.Count), s01);
-            s10 = V.MulAdd(x0, TElement.Load<V>(w, stride + i), s10);
-            s11 = V.MulAdd(x1, TElement.Load<V>(w, stride + i + V.Count), s11);
-            s20 = V.MulAdd(x0, TElement.Load<V>(w, 2 * stride + i), s20);
-            s21 = V.MulAdd(x1, TElement.Load<V>(w, 2 * stride + i + V.Count), s21);
-            s30 = V.MulAdd(x0, TElement.Load<V>(w, 3 * stride + i), s30);
-            s31 = V.MulAdd(x1, TElement.Load<V>(w, 3 * stride + i + V.Count), s31);
-        }
-        (y[0], y[1], y[2], y[3]) = (V.Sum(s00 + s01), V.Sum(s10 + s11), V.Sum(s20 + s21), V.Sum(s30 + s31));
-        for (int row = 0; i < d && row < 4; row++)
-            y[row] += DotTail<TElement>(x, w, row * stride, i, d);
-    }
-
-    /// <summary>One dot product, summed exactly as <see cref="Dot4"/> sums each of its four.</summary>
-    public static float Dot<TElement>(float* x, void* w, long start, int d) where TElement : IElement
-    {
-        V s0 = V.Of(0), s1 = V.Of(0);
-        int i = 0;
-        for (; i <= d - 2 * V.Count; i += 2 * V.Count)
-        {
-            s0 = V.MulAdd(V.Load(x + i), TElement.Load<V>(w, start + i), s0);
-            s1 = V.MulAdd(V.Load(x + i + V.Count), TElement.Load<V>(w, start + i + V.Count), s1);
-        }
-        float sum = V.Sum(s0 + s1);
-        return i < d ? sum + DotTail<TElement>(x, w, start, i, d) : sum;
-    }
-
-    /// <summary>y[d] += Σ_i x[i] · w[i][d] over four rows of w, <paramref name="stride"/> elements apart.</summary>
-    public static void Add4<TElement>(float* x, void* w, long stride, int d, float* y) where TElement : IElement
-    {
-        V x0 = V.Of(x[0]), x1 = V.Of(x[1]), x2 = V.Of(x[2]), x3 = V.Of(x[3]);
-        int i = 0;
-        for (; i <= d - V.Count; i += V.Count)
-        {
-            V low = V.MulAdd(x1, TElement.Load<V>(w, stride + i), x0 * TElement.Load<V>(w, i));
-            V high = V.MulAdd(x3, TElement.Load<V>(w, 3 * stride + i), x2 * TElement.Load<V>(w, 2 * stride + i));
-            (V.Load(y + i) + (low + high)).Store(y + i);
-        }
-        for (; i < d; i++)
-            y[i] += x[0] * TElement.At(w, i) + x[1] * TElement.At(w, stride + i)
-                + (x[2] * TElement.At(w, 2 * stride + i) + x[3] * TElement.At(w, 3 * stride + i));
-    }
-
-    /// <summary>y[d] += x · w[d]</summary>
-    public static void Add<TElement>(float x, void* w, int d, float* y) where TElement : IElement
-    {
-        V scale = V.Of(x);
-        int i = 0;
-        for (; i <= d - V.Count; i += V.Count)
-            V.MulAdd(scale, TElement.Load<V>(w, i), V.Load(y + i)).Store(y + i);
-        for (; i < d; i++)
-            y[i] += x * TElement.At(w, i);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static float DotTail<TElement>(float* x, void* w, long start, int i, int d) where TElement : IElement
-    {
-        float sum = 0;
-        for (; i < d; i++)
-            sum += x[i] * TElement.At(w, start + i);
-        return sum;
     }
 
     /// <summary>6 × 2 accumulators, 2 vectors of B and 1 of A: 15 of 16 registers.</summary>

@@ -9,7 +9,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 internal static unsafe class RowMath<V> where V : struct, ILanes<V>
 {
     /// <summary>Σ_d a[d] · b[d]</summary>
-    public static float Dot(float* a, float* b, int d) => GemmKernels<V>.Dot<F32>(a, b, 0, d);
+    public static float Dot(float* a, float* b, int d) => MatvecKernels<V>.Dot<F32>(a, b, 0, d);
 
     /// <summary>Σ_d a[d]</summary>
     public static float Sum(float* a, int d)

@@ -1,0 +1,78 @@
+namespace MoeFromScratch.Tensors.Cpu;
+
+/// <summary>Products of so few rows that reading the weights is all the work: they are read once, from memory, and never copied.</summary>
+internal static unsafe class Matvec<V> where V : struct, ILanes<V>
+{
+    private const long AloneBelow = 1 << 17;           // weights not worth waking anyone for
+    private const int Piece = 1 << 16;                 // weights
+    private const int StripColumns = 512;              // C's part stays in the first level
+
+    /// <summary>Runs those of the products that are such.</summary>
+    public static void Run(WorkerPool pool, Product* products, int count)
+    {
+        int pieces = 0;
+        long work = 0;
+        for (int i = 0; i < count; i++)
+        {
+            products[i].FirstPiece = pieces;
+            if (!products[i].IsMatvec)
+                continue;
+            pieces += Gemm<V>.Blocks(products[i].N, products[i].ByDots ? PieceRows(products[i].K) : StripColumns);
+            work += (long)products[i].N * products[i].K;
+        }
+        pool.Run(pieces, new Job { Products = products, Count = count }, work < AloneBelow);
+    }
+
+    private static int PieceRows(int k) => Math.Max(1, Piece / 4 / Math.Max(k, 1)) * 4;
+
+    private struct Job : IJob
+    {
+        public Product* Products;
+        public int Count;
+
+        public readonly void Run(int index, int worker)
+        {
+            Product* p = Gemm<V>.Find(Products, Count, index);
+            switch (p->BType)
+            {
+                case DType.F32: Run<F32>(p, index - p->FirstPiece); break;
+                case DType.BF16: Run<BF16>(p, index - p->FirstPiece); break;
+                default: Run<F16>(p, index - p->FirstPiece); break;
+            }
+        }
+
+        private static void Run<TElement>(Product* p, int piece) where TElement : IElement
+        {
+            if (p->ByDots)
+                Rows<TElement>(p, piece);
+            else
+                Strip<TElement>(p, piece);
+        }
+
+        private static void Strip<TElement>(Product* p, int piece) where TElement : IElement
+        {
+            int n = piece * StripColumns, count = Math.Min(StripColumns, p->N - n), k = 0;
+            for (int m = 0; m < p->M && !p->Accumulate; m++)
+                new Span<float>(p->C + m * p->CRow + n, count).Clear();
+            byte* w = (byte*)p->B + (long)n * p->BType.Size();
+            for (; k <= p->K - 4; k += 4, w += 4 * p->BRow * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    MatvecKernels<V>.Add4<TElement>(p->A + m * p->ARow + k, w, p->BRow, count, p->C + m * p->CRow + n);
+            for (; k < p->K; k++, w += p->BRow * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    MatvecKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
+        }
+
+        private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
+        {
+            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
+            byte* w = (byte*)p->B + n * p->BCol * p->BType.Size();
+            for (; n <= end - 4; n += 4, w += 4 * p->BCol * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, p->BCol, p->K, p->C + m * p->CRow + n);
+            for (; n < end; n++, w += p->BCol * p->BType.Size())
+                for (int m = 0; m < p->M; m++)
+                    p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(p->A + m * p->ARow, w, 0, p->K);
+        }
+    }
+}
