@@ -33,7 +33,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         public readonly void Run(int index, int worker)
         {
             Product* p = Gemm<V>.Find(Products, Count, index);
-            switch (p->BType)
+            switch (p->B.Type)
             {
                 case DType.F32: Run<F32>(p, index - p->FirstPiece); break;
                 case DType.BF16: Run<BF16>(p, index - p->FirstPiece); break;
@@ -54,25 +54,27 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
             int n = piece * StripColumns, count = Math.Min(StripColumns, p->N - n), k = 0;
             for (int m = 0; m < p->M && !p->Accumulate; m++)
                 new Span<float>(p->C + m * p->CRow + n, count).Clear();
-            byte* w = (byte*)p->B + (long)n * p->BType.Size();
-            for (; k <= p->K - 4; k += 4, w += 4 * p->BRow * p->BType.Size())
+            byte* w = (byte*)p->B.P + (long)n * p->B.Type.Size();
+            for (; k <= p->K - 4; k += 4, w += 4 * p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Add4<TElement>(p->A + m * p->ARow + k, w, p->BRow, count, p->C + m * p->CRow + n);
-            for (; k < p->K; k++, w += p->BRow * p->BType.Size())
+                    MatvecKernels<V>.Add4<TElement>(Row(p, m) + k, w, p->B.Stride, count, p->C + m * p->CRow + n);
+            for (; k < p->K; k++, w += p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
+                    MatvecKernels<V>.Add<TElement>(Row(p, m)[k], w, count, p->C + m * p->CRow + n);
         }
+
+        private static float* Row(Product* p, int m) => (float*)p->A.Row(m);
 
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* w = (byte*)p->B + n * p->BCol * p->BType.Size();
-            for (; n <= end - 4; n += 4, w += 4 * p->BCol * p->BType.Size())
+            byte* w = (byte*)p->B.P + n * p->B.Stride * p->B.Type.Size();
+            for (; n <= end - 4; n += 4, w += 4 * p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, p->BCol, p->K, p->C + m * p->CRow + n);
-            for (; n < end; n++, w += p->BCol * p->BType.Size())
+                    MatvecKernels<V>.Dot4<TElement>(Row(p, m), w, p->B.Stride, p->K, p->C + m * p->CRow + n);
+            for (; n < end; n++, w += p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(p->A + m * p->ARow, w, 0, p->K);
+                    p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(Row(p, m), w, 0, p->K);
         }
     }
 }
