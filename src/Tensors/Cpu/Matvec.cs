@@ -63,16 +63,27 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
                     MatvecKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
         }
 
+        /// <summary>Four rows at a time, a quarter of the piece apart.</summary>
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
-            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* w = (byte*)p->B + n * p->BCol * p->BType.Size();
-            for (; n <= end - 4; n += 4, w += 4 * p->BCol * p->BType.Size())
+            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size), quarter = (end - n) / 4;
+            long row = p->BCol * TElement.Size;
+            for (int last = n + quarter; n < last; n++)
+            {
+                void* w = (byte*)p->B + n * row;
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, p->BCol, p->K, p->C + m * p->CRow + n);
-            for (; n < end; n++, w += p->BCol * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(p->A + m * p->ARow, w, 0, p->K);
+                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, quarter * p->BCol, p->K, p->C + m * p->CRow + n, quarter);
+                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, quarter * p->BCol, p->K); i++)
+                    Row<TElement>(p, n + i * quarter);
+            }
+            for (n += 3 * quarter; n < end; n++)
+                Row<TElement>(p, n);
+        }
+
+        private static void Row<TElement>(Product* p, int n) where TElement : IElement
+        {
+            for (int m = 0; m < p->M; m++)
+                p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(p->A + m * p->ARow, p->B, n * p->BCol, p->K);
         }
     }
 }
