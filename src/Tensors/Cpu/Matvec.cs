@@ -63,16 +63,20 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
                     MatvecKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
         }
 
-        /// <summary>Four rows at a time, a quarter of the piece apart.</summary>
+        /// <summary>Four rows of weights at a time, a quarter of the piece apart; rows of A in pairs.</summary>
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size), quarter = (end - n) / 4;
             long row = p->BCol * TElement.Size;
             for (int last = n + quarter; n < last; n++)
             {
-                void* w = (byte*)p->B + n * row;
-                for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, quarter * p->BCol, p->K, p->C + m * p->CRow + n, quarter);
+                byte* w = (byte*)p->B + n * row;
+                for (int half = 0; half < 4; half += 2)
+                    for (int m = 0; m < p->M - 1; m += 2)
+                        MatvecKernels<V>.Dot2By2<TElement>(p->A + m * p->ARow, p->ARow, w + half * quarter * row, quarter * p->BCol, p->K,
+                            p->C + m * p->CRow + n + half * quarter, p->CRow, quarter);
+                if (p->M % 2 == 1)
+                    MatvecKernels<V>.Dot4<TElement>(p->A + (p->M - 1) * p->ARow, w, quarter * p->BCol, p->K, p->C + (p->M - 1) * p->CRow + n, quarter);
                 for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, quarter * p->BCol, p->K); i++)
                     Row<TElement>(p, n + i * quarter);
             }
