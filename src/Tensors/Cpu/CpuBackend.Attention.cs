@@ -28,9 +28,13 @@ internal sealed unsafe partial class CpuBackend<V>
         long work = 0;
         for (int s = 0; s < sequences.Rows; s++)
         {
-            blocks = Math.Max(blocks, FlashAttention<V>.QueryBlocks(view.Sequences[s]));
+            if (!CachedAttention<V>.Takes(view.Sequences[s]))
+                blocks = Math.Max(blocks, FlashAttention<V>.QueryBlocks(view.Sequences[s]));
             work += (long)view.Sequences[s].Queries * view.Sequences[s].Keys * q.Cols;
         }
+        CachedAttention<V>.Run(_pool, _scratch, view, sequences.Rows);
+        if (blocks == 0)
+            return;
         FlashAttention<V> job = new() { View = view, Blocks = blocks };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
         _pool.Run(sequences.Rows * layout.KvHeads * blocks, job, alone: work < 2 * Piece);

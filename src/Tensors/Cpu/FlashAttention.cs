@@ -8,7 +8,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// </summary>
 internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
 {
-    private const int KeyBlock = 64, FewQueries = 8;
+    private const int KeyBlock = 64;
 
     public AttentionView View;
     public int Blocks;
@@ -31,17 +31,14 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
         int block = index % Blocks, kvHead = index / Blocks % View.Layout.KvHeads;
         ref readonly Sequence s = ref View.Sequences[index / Blocks / View.Layout.KvHeads];
         int first = block * QueryBlock, end = Math.Min(s.Queries, first + QueryBlock);
-        if (first >= end)
+        if (first >= end || CachedAttention<V>.Takes(s))
             return;
 
         float* max = Scratch + worker * ScratchPerWorker, sum = max + QueryBlock * View.Group, rest = sum + QueryBlock * View.Group;
         for (int g = 0; g < View.Group; g++)
             new Span<float>(max + g * QueryBlock, QueryBlock).Fill(View.Sinks == null ? float.NegativeInfinity : View.Sinks[kvHead * View.Group + g]);
         new Span<float>(sum, QueryBlock * View.Group).Fill(View.Sinks == null ? 0 : 1);
-        if (s.Queries <= FewQueries)
-            ByRows(s, kvHead, first, end, max, sum, rest);
-        else
-            ByBlocks(s, kvHead, first, end, max, sum, rest);
+        ByBlocks(s, kvHead, first, end, max, sum, rest);
         Finish(s, kvHead, first, end, max, sum);
     }
 
@@ -89,7 +86,7 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
                 {
                     int state = g * QueryBlock + i;
                     View.ScaleAndHide<V>(scores + i * KeyBlock, s, first + i, key, count);
-                    Absorb(scores + i * KeyBlock, count, ref max[state], ref sum[state], Output(s, first + i, head));
+                    Absorb(scores + i * KeyBlock, count, ref max[state], ref sum[state], Output(s, first + i, head), dv);
                 }
                 Gemm<V>.PackAcross<F32>(scores, 0, KeyBlock, rows, count, probabilities, MR);
                 Gemm<V>.Multiply(rows, dv, count, probabilities, values, Output(s, first, head), View.YRow, accumulate: true);
@@ -97,32 +94,8 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
         }
     }
 
-    /// <summary>Few queries, as in decoding: keys and values are read once, where they lie.</summary>
-    private readonly void ByRows(in Sequence s, int kvHead, int first, int end, float* max, float* sum, float* scores)
-    {
-        int d = View.Layout.HeadDim;
-        (int from, int to) = View.Reach(s, first, end - 1);
-        for (int key = from; key < to; key += KeyBlock)
-        {
-            int count = Math.Min(KeyBlock, to - key);
-            for (int g = 0; g < View.Group; g++)
-                for (int i = first; i < end; i++)
-                {
-                    int head = kvHead * View.Group + g, state = g * QueryBlock + i - first, j = 0;
-                    float* q = Query(s, i, head), y = Output(s, i, head);
-                    for (; j <= count - 4; j += 4)
-                        MatvecKernels<V>.Dot4<F32>(q, Key(s, key + j, kvHead), View.KRow, d, scores + j);
-                    for (; j < count; j++)
-                        scores[j] = RowMath<V>.Dot(q, Key(s, key + j, kvHead), d);
-                    View.ScaleAndHide<V>(scores, s, i, key, count);
-                    Absorb(scores, count, ref max[state], ref sum[state], y);
-                    AddRows(scores, Value(s, key, kvHead), View.VRow, count, y, View.Layout.ValueDim);
-                }
-        }
-    }
-
     /// <summary>Turns scores into e^(score − max) under a maximum that may have risen, and what was summed before with it.</summary>
-    private readonly void Absorb(float* scores, int count, ref float max, ref float sum, float* y)
+    public static void Absorb(float* scores, int count, ref float max, ref float sum, float* y, int dv)
     {
         float top = MathF.Max(max, RowMath<V>.Max(scores, count));
         if (float.IsNegativeInfinity(top))
@@ -134,35 +107,9 @@ internal unsafe struct FlashAttention<V> : IJob where V : struct, ILanes<V>
         {
             float shrink = MathF.Exp(max - top);
             sum *= shrink;
-            RowMath<V>.Scale(shrink, y, View.Layout.ValueDim);
+            RowMath<V>.Scale(shrink, y, dv);
             max = top;
         }
         sum += RowMath<V>.Exp(scores, top, scores, count);
-    }
-
-    /// <summary>y[d] += Σ_j weight[j] · x[j][d], four lanes' worth of columns in registers at a time.</summary>
-    private static void AddRows(float* weight, float* x, long stride, int count, float* y, int d)
-    {
-        int i = 0;
-        for (; i <= d - 4 * V.Count; i += 4 * V.Count)
-        {
-            V s0 = V.Load(y + i), s1 = V.Load(y + i + V.Count), s2 = V.Load(y + i + 2 * V.Count), s3 = V.Load(y + i + 3 * V.Count);
-            float* row = x + i;
-            for (int j = 0; j < count; j++, row += stride)
-            {
-                V w = V.Of(weight[j]);
-                s0 = V.MulAdd(w, V.Load(row), s0);
-                s1 = V.MulAdd(w, V.Load(row + V.Count), s1);
-                s2 = V.MulAdd(w, V.Load(row + 2 * V.Count), s2);
-                s3 = V.MulAdd(w, V.Load(row + 3 * V.Count), s3);
-            }
-            s0.Store(y + i);
-            s1.Store(y + i + V.Count);
-            s2.Store(y + i + 2 * V.Count);
-            s3.Store(y + i + 3 * V.Count);
-        }
-        if (i < d)
-            for (int j = 0; j < count; j++)
-                RowMath<V>.AddScaled(weight[j], x + j * stride + i, y + i, d - i);
     }
 }
