@@ -35,7 +35,7 @@ public unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
     static abstract TSelf Log(TSelf a);
     static abstract TSelf Sqrt(TSelf a);
 
-    /// <summary>2^n for whole numbers n from −126 to 127.</summary>
+    /// <summary>2^n for whole numbers n from −126 to 127, 0 for −127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
 
     /// <summary>Lane by lane: a &gt; 0 ? b : c.</summary>

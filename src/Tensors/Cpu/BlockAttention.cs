@@ -10,7 +10,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// </summary>
 internal unsafe struct BlockAttention<V> : IJob where V : struct, ILanes<V>
 {
-    private const int KeyBlock = 96, Rows = 128;
+    private const int KeyBlock = 96, Rows = 256;
 
     public AttentionView View;
 
@@ -68,7 +68,8 @@ internal unsafe struct BlockAttention<V> : IJob where V : struct, ILanes<V>
                     float* output = outputs + (g * panels + p) * OutputPanel;
                     LooseProduct<V>.Multiply(Tiles(high - low), NR, d, new(keys + at * d, d), new(queries + state * d, NR), new(scores, NR), accumulate: false);
                     View.HideInPanel(scores, NR, s, query, lanes, low, high - low);
-                    Absorb(scores, high - low, max + state, sum + state, output);
+                    for (int lane = 0; lane < NR; lane += V.Count)
+                        Absorb(scores + lane, high - low, max + state + lane, sum + state + lane, output + lane);
                     LooseProduct<V>.Multiply(Tiles(dv), NR, high - low, new(values + at * dv, 1, dv), new(scores, NR), new(output, NR), accumulate: true);
                 }
         }
@@ -89,34 +90,35 @@ internal unsafe struct BlockAttention<V> : IJob where V : struct, ILanes<V>
         new Span<float>(sum, QueryBlock).Fill(View.Sinks == null ? 0 : 1);
     }
 
-    /// <summary>Turns a panel of scores into e^(score − max) under maxima that may have risen, and what was summed before with them.</summary>
+    /// <summary>
+    /// Turns one vector of queries' scores into e^(score − max) under maxima that may have risen, and what was summed before with them.
+    /// One vector at a time, and one exponential in a loop: more of them, and the JIT begins to call instead of inlining.
+    /// </summary>
     private readonly void Absorb(float* scores, int count, float* max, float* sum, float* output)
     {
-        V old0 = V.Load(max), old1 = V.Load(max + V.Count), top0 = old0, top1 = old1;
+        V old = V.Load(max), top = old;
+        for (int j = 0; j < count; j++)
+            top = V.Higher(V.Load(scores + j * NR), top);
+        top.Store(max);
+        V total = V.Load(sum);
+        if (V.Sum(top - old) > 0)
+            total *= Shrink(old - top, output);
         for (int j = 0; j < count; j++)
         {
-            top0 = V.Higher(V.Load(scores + j * NR), top0);
-            top1 = V.Higher(V.Load(scores + j * NR + V.Count), top1);
+            V e = LanesMath.Decay(V.Load(scores + j * NR) - top);
+            e.Store(scores + j * NR);
+            total += e;
         }
-        V shrink0 = V.Exp(old0 - top0), shrink1 = V.Exp(old1 - top1), sum0 = V.Load(sum) * shrink0, sum1 = V.Load(sum + V.Count) * shrink1;
-        top0.Store(max);
-        top1.Store(max + V.Count);
-        if (V.HorizontalMax(V.Higher(top0 - old0, top1 - old1)) > 0)
-            for (int c = 0; c < View.Layout.ValueDim; c++)
-            {
-                (V.Load(output + c * NR) * shrink0).Store(output + c * NR);
-                (V.Load(output + c * NR + V.Count) * shrink1).Store(output + c * NR + V.Count);
-            }
-        for (int j = 0; j < count; j++)
-        {
-            V e0 = V.Exp(V.Load(scores + j * NR) - top0), e1 = V.Exp(V.Load(scores + j * NR + V.Count) - top1);
-            e0.Store(scores + j * NR);
-            e1.Store(scores + j * NR + V.Count);
-            sum0 += e0;
-            sum1 += e1;
-        }
-        sum0.Store(sum);
-        sum1.Store(sum + V.Count);
+        total.Store(sum);
+    }
+
+    /// <summary>Multiplies a vector of queries' outputs by e^fall and returns that.</summary>
+    private readonly V Shrink(V fall, float* output)
+    {
+        V shrink = LanesMath.Decay(fall);
+        for (int c = 0; c < View.Layout.ValueDim; c++)
+            (V.Load(output + c * NR) * shrink).Store(output + c * NR);
+        return shrink;
     }
 
     /// <summary>Divides a panel's outputs by their sums and turns them back into rows of y.</summary>

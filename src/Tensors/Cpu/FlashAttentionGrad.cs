@@ -116,23 +116,24 @@ internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
         LooseProduct<V>.Multiply(tiles, NR, dv, new(b.Values + low * Dvalue, Dvalue), new(b.DyTurned + at * dv, NR), new(ds + low * Block, Block), accumulate: false);
         View.HideInPanel(p + from * Block, Block, s, first, lanes, key + from, to - from);
 
-        V zero = V.Of(0), scale = V.Of(View.Layout.Scale);
-        V lse0 = V.Load(b.Lse + at), lse1 = V.Load(b.Lse + at + V.Count), delta0 = V.Load(b.Delta + at), delta1 = V.Load(b.Delta + at + V.Count);
+        for (int lane = 0; lane < NR; lane += V.Count)
+            Slopes(p + lane, ds + lane, b.Lse + at + lane, b.Delta + at + lane, count, from, to);
+    }
+
+    /// <summary>Scores → P, dP → dS for one vector of queries and the keys from … to − 1 of a block; zeros for the others.</summary>
+    private readonly void Slopes(float* p, float* ds, float* lse, float* delta, int count, int from, int to)
+    {
+        V zero = V.Of(0), scale = V.Of(View.Layout.Scale), minusLse = V.Load(lse), minusDelta = V.Load(delta);
         for (int j = 0; j < count; j++, p += Block, ds += Block)
         {
-            if (j < from || j >= to)
+            V share = zero, slope = zero;
+            if (j >= from && j < to)
             {
-                zero.Store(p);
-                zero.Store(p + V.Count);
-                zero.Store(ds);
-                zero.Store(ds + V.Count);
-                continue;
+                share = LanesMath.Decay(V.Load(p) - minusLse);
+                slope = scale * share * (V.Load(ds) - minusDelta);
             }
-            V p0 = V.Exp(V.Load(p) - lse0), p1 = V.Exp(V.Load(p + V.Count) - lse1);
-            p0.Store(p);
-            p1.Store(p + V.Count);
-            (scale * p0 * (V.Load(ds) - delta0)).Store(ds);
-            (scale * p1 * (V.Load(ds + V.Count) - delta1)).Store(ds + V.Count);
+            share.Store(p);
+            slope.Store(ds);
         }
     }
 }
