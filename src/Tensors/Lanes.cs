@@ -25,6 +25,9 @@ public unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
     static abstract TSelf Max(TSelf a, TSelf b);
     static abstract TSelf Min(TSelf a, TSelf b);
 
+    /// <summary>The larger in one instruction; b where either is a NaN, on machines that say so.</summary>
+    static abstract TSelf Higher(TSelf a, TSelf b);
+
     /// <summary>a between low and high; a NaN stays one.</summary>
     static abstract TSelf Clamp(TSelf a, float low, float high);
     static abstract TSelf Abs(TSelf a);
@@ -32,7 +35,7 @@ public unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
     static abstract TSelf Log(TSelf a);
     static abstract TSelf Sqrt(TSelf a);
 
-    /// <summary>2^n for whole numbers n from −126 to 127.</summary>
+    /// <summary>2^n for whole numbers n from −126 to 127, 0 for −127.</summary>
     static abstract TSelf PowerOfTwo(TSelf n);
 
     /// <summary>Lane by lane: a &gt; 0 ? b : c.</summary>
@@ -67,6 +70,7 @@ public readonly unsafe struct Lanes1(float value) : ILanes<Lanes1>
     public static Lanes1 MulAdd(Lanes1 a, Lanes1 b, Lanes1 c) => new(a.Value * b.Value + c.Value);
     public static Lanes1 Max(Lanes1 a, Lanes1 b) => new(MathF.Max(a.Value, b.Value));
     public static Lanes1 Min(Lanes1 a, Lanes1 b) => new(MathF.Min(a.Value, b.Value));
+    public static Lanes1 Higher(Lanes1 a, Lanes1 b) => a.Value > b.Value ? a : b;
     public static Lanes1 Clamp(Lanes1 a, float low, float high) => new(MathF.Min(MathF.Max(a.Value, low), high));
     public static Lanes1 Abs(Lanes1 a) => new(MathF.Abs(a.Value));
     public static Lanes1 Exp(Lanes1 a) => new(MathF.Exp(a.Value));
@@ -99,6 +103,7 @@ public readonly unsafe struct Lanes4(Vector128<float> value) : ILanes<Lanes4>
     public static Lanes4 MulAdd(Lanes4 a, Lanes4 b, Lanes4 c) => new(Vector128.MultiplyAddEstimate(a.Value, b.Value, c.Value));
     public static Lanes4 Max(Lanes4 a, Lanes4 b) => new(Vector128.Max(a.Value, b.Value));
     public static Lanes4 Min(Lanes4 a, Lanes4 b) => new(Vector128.Min(a.Value, b.Value));
+    public static Lanes4 Higher(Lanes4 a, Lanes4 b) => new(Vector128.MaxNative(a.Value, b.Value));
 
     /// <remarks>One instruction per bound; x86 hands a NaN on only in the second operand.</remarks>
     public static Lanes4 Clamp(Lanes4 a, float low, float high) =>
@@ -167,6 +172,7 @@ public readonly unsafe struct Lanes8(Vector256<float> value) : ILanes<Lanes8>
     public static Lanes8 MulAdd(Lanes8 a, Lanes8 b, Lanes8 c) => new(Vector256.MultiplyAddEstimate(a.Value, b.Value, c.Value));
     public static Lanes8 Max(Lanes8 a, Lanes8 b) => new(Vector256.Max(a.Value, b.Value));
     public static Lanes8 Min(Lanes8 a, Lanes8 b) => new(Vector256.Min(a.Value, b.Value));
+    public static Lanes8 Higher(Lanes8 a, Lanes8 b) => new(Vector256.MaxNative(a.Value, b.Value));
 
     /// <remarks>One instruction per bound; x86 hands a NaN on only in the second operand.</remarks>
     public static Lanes8 Clamp(Lanes8 a, float low, float high) =>
@@ -235,6 +241,7 @@ public readonly unsafe struct Lanes16(Vector512<float> value) : ILanes<Lanes16>
     public static Lanes16 MulAdd(Lanes16 a, Lanes16 b, Lanes16 c) => new(Vector512.MultiplyAddEstimate(a.Value, b.Value, c.Value));
     public static Lanes16 Max(Lanes16 a, Lanes16 b) => new(Vector512.Max(a.Value, b.Value));
     public static Lanes16 Min(Lanes16 a, Lanes16 b) => new(Vector512.Min(a.Value, b.Value));
+    public static Lanes16 Higher(Lanes16 a, Lanes16 b) => new(Vector512.MaxNative(a.Value, b.Value));
 
     /// <remarks>One instruction per bound; x86 hands a NaN on only in the second operand.</remarks>
     public static Lanes16 Clamp(Lanes16 a, float low, float high) =>

@@ -18,14 +18,33 @@ internal static class LanesMath
         x = V.Clamp(x, -105, 89);
         V n = V.MulAdd(x, V.Of(Log2E), V.Of(Rounder)) - V.Of(Rounder);
         V r = V.MulAdd(n, V.Of(-Ln2Low), V.MulAdd(n, V.Of(-Ln2High), x));
+        V half = V.MulAdd(n, V.Of(0.5f), V.Of(Rounder)) - V.Of(Rounder);
+        return Polynomial(r) * V.PowerOfTwo(half) * V.PowerOfTwo(n - half);
+    }
+
+    /// <summary>
+    /// e^x for x ≤ 0, as a softmax needs it: <see cref="Exp"/> without what keeps large and subnormal results apart; 0 where
+    /// e^x is below the normal numbers.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Decay<V>(V x) where V : struct, ILanes<V>
+    {
+        x = V.Higher(V.Of(-88.029f), x);   // n reaches −127, for which 2^n is 0
+        V n = V.MulAdd(x, V.Of(Log2E), V.Of(Rounder)) - V.Of(Rounder);
+        V r = V.MulAdd(n, V.Of(-Ln2Low), V.MulAdd(n, V.Of(-Ln2High), x));
+        return Polynomial(r) * V.PowerOfTwo(n);
+    }
+
+    /// <summary>e^r for |r| ≤ ln 2 / 2</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V Polynomial<V>(V r) where V : struct, ILanes<V>
+    {
         V p = V.Of(1.9875691500e-4f);
         p = V.MulAdd(p, r, V.Of(1.3981999507e-3f));
         p = V.MulAdd(p, r, V.Of(8.3334519073e-3f));
         p = V.MulAdd(p, r, V.Of(4.1665795894e-2f));
         p = V.MulAdd(p, r, V.Of(1.6666665459e-1f));
         p = V.MulAdd(p, r, V.Of(5.0000001201e-1f));
-        p = V.MulAdd(p, r * r, r) + V.Of(1);
-        V half = V.MulAdd(n, V.Of(0.5f), V.Of(Rounder)) - V.Of(Rounder);
-        return p * V.PowerOfTwo(half) * V.PowerOfTwo(n - half);
+        return V.MulAdd(p, r * r, r) + V.Of(1);
     }
 }

@@ -83,7 +83,7 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
         for (int state = 0; state < s.Queries * heads; state++)
         {
             _view.ScaleAndHide<V>(scores + state * Block, s, state / heads, key, count);
-            FlashAttention<V>.Absorb(scores + state * Block, count, ref max[state], ref sum[state], y + (long)state * dv, dv);
+            Absorb(scores + state * Block, count, ref max[state], ref sum[state], y + (long)state * dv, dv);
         }
         for (int j = 0; j < count; j = Next(j, quarter))
             for (int state = 0; state < s.Queries * heads;)
@@ -93,6 +93,25 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
                             MatvecKernels<V>.Add4<F32>(scores + state * Block + j, v, quarter * _view.VRow, dv, y + (long)state * dv, quarter);
                         else
                             RowMath<V>.AddScaled(scores[state * Block + j], v, y + (long)state * dv, dv);
+    }
+
+    /// <summary>Turns scores into e^(score − max) under a maximum that may have risen, and what was summed before with it.</summary>
+    private static void Absorb(float* scores, int count, ref float max, ref float sum, float* y, int dv)
+    {
+        float top = MathF.Max(max, RowMath<V>.Max(scores, count));
+        if (float.IsNegativeInfinity(top))
+        {
+            new Span<float>(scores, count).Clear();
+            return;
+        }
+        if (top > max)
+        {
+            float shrink = MathF.Exp(max - top);
+            sum *= shrink;
+            RowMath<V>.Scale(shrink, y, dv);
+            max = top;
+        }
+        sum += RowMath<V>.Exp(scores, top, scores, count);
     }
 
     /// <summary>The first quarter's rows take one of each other quarter along; what is left over goes alone.</summary>

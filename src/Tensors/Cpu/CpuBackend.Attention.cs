@@ -24,20 +24,26 @@ internal sealed unsafe partial class CpuBackend<V>
         Fill(lse, sinks is null ? float.NegativeInfinity : 0);
         if (sinks is not null)
             Outer(null, sinks, lse);
-        int blocks = 0;
+        RunAttention(view, sequences.Rows);
+    }
+
+    private void RunAttention(in AttentionView view, int sequences)
+    {
+        BlockAttention<V> job = new() { View = view, Count = sequences };
         long work = 0;
-        for (int s = 0; s < sequences.Rows; s++)
+        for (int i = 0; i < sequences; i++)
         {
-            if (!CachedAttention<V>.Takes(view.Sequences[s]))
-                blocks = Math.Max(blocks, FlashAttention<V>.QueryBlocks(view.Sequences[s]));
-            work += (long)view.Sequences[s].Queries * view.Sequences[s].Keys * q.Cols;
+            ref readonly Sequence s = ref view.Sequences[i];
+            if (CachedAttention<V>.Takes(s))
+                continue;
+            job.Blocks = Math.Max(job.Blocks, job.QueryBlocks(s));
+            work += (long)s.Queries * s.Keys * view.QRow;
         }
-        CachedAttention<V>.Run(_pool, _scratch, view, sequences.Rows);
-        if (blocks == 0)
+        CachedAttention<V>.Run(_pool, _scratch, view, sequences);
+        if (job.Blocks == 0)
             return;
-        FlashAttention<V> job = new() { View = view, Blocks = blocks };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
-        _pool.Run(sequences.Rows * layout.KvHeads * blocks, job, alone: work < 2 * Piece);
+        _pool.Run(job.Blocks * sequences * view.Layout.KvHeads, job, alone: work < 2 * Piece);
     }
 
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
@@ -82,13 +88,27 @@ internal sealed unsafe partial class CpuBackend<V>
     private void Turn(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y, bool back)
     {
         Check.Rope(x, positions, frequencies, layout);
-        Rows(0, x.Rows, x.Cols + 8L * layout.HeadDim, new RopeRow
+        int highest = -1;
+        bool negative = false;
+        foreach (int position in positions.Host<int>())
+            (highest, negative) = (Math.Max(highest, position), negative | position < 0);
+        bool shared = !negative && highest < x.Rows / 2;   // several rows stand at each position, as in a batch of sequences
+        RopeTurns turns = new()
+        {
+            Frequencies = frequencies.Pointer<float>(),
+            Turns = _scratch.Get<float>(2L * layout.Pairs * (shared ? highest + 1 : _pool.Threads)),
+            Layout = layout,
+            Back = back,
+        };
+        if (shared)
+            Rows(0, highest + 1, 16L * layout.Pairs, turns);
+        Rows(0, x.Rows, x.Cols + (shared ? 0 : 8L * layout.HeadDim), new RopeRow
         {
             X = x.Pointer<float>(),
-            Frequencies = frequencies.Pointer<float>(),
             Y = y.Pointer<float>(),
             Positions = positions.Pointer<int>(),
-            Turns = _scratch.Get<float>((long)layout.HeadDim * _pool.Threads),
+            Turns = turns,
+            Shared = shared,
             D = x.Cols,
             Layout = layout,
             Back = back,
@@ -115,10 +135,33 @@ internal sealed unsafe partial class CpuBackend<V>
         }
     }
 
+    /// <summary>The cosines of a position's angles, then their sines, both times the magnitude; sines the other way round for the way back.</summary>
+    private struct RopeTurns : IRow
+    {
+        public float* Frequencies, Turns;
+        public RopeLayout Layout;
+        public bool Back;
+
+        /// <summary>To the position's own place.</summary>
+        public readonly void Row(long position, int worker) => Write((int)position, Turns + 2 * position * Layout.Pairs);
+
+        public readonly void Write(int position, float* cos)
+        {
+            int half = Layout.Pairs;
+            for (int i = 0; i < half; i++)
+            {
+                (float s, float c) = MathF.SinCos(position * Frequencies[i]);
+                (cos[half + i], cos[i]) = (Layout.Magnitude * (Back ? -s : s), Layout.Magnitude * c);
+            }
+        }
+    }
+
     private struct RopeRow : IRow
     {
-        public float* X, Frequencies, Y, Turns;
+        public float* X, Y;
         public int* Positions;
+        public RopeTurns Turns;
+        public bool Shared;
         public int D;
         public RopeLayout Layout;
         public bool Back;
@@ -126,12 +169,9 @@ internal sealed unsafe partial class CpuBackend<V>
         public readonly void Row(long row, int worker)
         {
             int half = Layout.Pairs, after = Layout.First + 2 * half;
-            float* cos = Turns + (long)worker * Layout.HeadDim, sin = cos + half;
-            for (int i = 0; i < half; i++)
-            {
-                (float s, float c) = MathF.SinCos(Positions[row] * Frequencies[i]);
-                (sin[i], cos[i]) = (Layout.Magnitude * (Back ? -s : s), Layout.Magnitude * c);
-            }
+            float* cos = Turns.Turns + 2L * half * (Shared ? Positions[row] : worker), sin = cos + half;
+            if (!Shared)
+                Turns.Write(Positions[row], cos);
             for (int head = 0; head < D; head += Layout.HeadDim)
             {
                 float* x = X + row * D + head, y = Y + row * D + head;

@@ -30,10 +30,19 @@ internal sealed unsafe partial class CpuBackend<V>
 
     public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
     {
-        if (da is not null)
-            Map(a, b, dy, da, default(GatedSlopeMap<TOp>));
-        if (db is not null)
-            Map(a, dy, a, db, default(GatedValueMap<TOp>));
+        Check.F32(dy);
+        foreach (Tensor? x in (ReadOnlySpan<Tensor?>)[a, b, da, db])
+            if (x is not null)
+                Check.Vector(x, dy.Count);
+        _pool.Run(Pieces(dy.Count, Piece), new GatedGradJob<TOp>
+        {
+            A = a.Pointer<float>(),
+            B = b.Pointer<float>(),
+            Dy = dy.Pointer<float>(),
+            Da = Floats(da),
+            Db = Floats(db),
+            Count = dy.Count,
+        });
     }
 
     public void Add(Tensor a, Tensor b, Tensor y) => Map(a, b, a, y, default(AddMap));
@@ -112,14 +121,32 @@ internal sealed unsafe partial class CpuBackend<V>
         public readonly V Apply(V a, V b, V c, V y) => TOp.Apply(a) * b;
     }
 
-    private struct GatedSlopeMap<TOp> : IMap where TOp : struct, IUnary
+    /// <summary>Both gradients in one pass: they read the same three tensors, and reading is most of the work.</summary>
+    private struct GatedGradJob<TOp> : IJob where TOp : struct, IUnary
     {
-        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(c * b, TOp.Slope(a), y);
-    }
+        public float* A, B, Dy, Da, Db;
+        public long Count;
 
-    private struct GatedValueMap<TOp> : IMap where TOp : struct, IUnary
-    {
-        public readonly V Apply(V a, V b, V c, V y) => V.MulAdd(b, TOp.Apply(a), y);
+        public readonly void Run(int index, int worker)
+        {
+            long start = (long)index * Piece, end = Math.Min(Count, start + Piece), i = start;
+            for (; i <= end - V.Count; i += V.Count)
+            {
+                V a = V.Load(A + i), dy = V.Load(Dy + i);
+                if (Da != null)
+                    V.MulAdd(dy * V.Load(B + i), TOp.Slope(a), V.Load(Da + i)).Store(Da + i);
+                if (Db != null)
+                    V.MulAdd(dy, TOp.Apply(a), V.Load(Db + i)).Store(Db + i);
+            }
+            if (i == end)
+                return;
+            int rest = (int)(end - i);
+            V lastA = Tail.Load<V>(A + i, rest), lastDy = Tail.Load<V>(Dy + i, rest);
+            if (Da != null)
+                Tail.Store(V.MulAdd(lastDy * Tail.Load<V>(B + i, rest), TOp.Slope(lastA), Tail.Load<V>(Da + i, rest)), Da + i, rest);
+            if (Db != null)
+                Tail.Store(V.MulAdd(lastDy, TOp.Apply(lastA), Tail.Load<V>(Db + i, rest)), Db + i, rest);
+        }
     }
 
     private struct AddMap : IMap

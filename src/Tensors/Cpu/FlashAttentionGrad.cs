@@ -2,108 +2,138 @@ namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
 /// Attention backward: P = e^(scale · q kᵀ − lse) again, dP = dy vᵀ, dS = scale · P · (dP − Σ dy · y); then dq += dS k,
-/// dk += dSᵀ q, dv += Pᵀ dy. A piece is a whole (sequence, key head): keys outside, queries inside, so each sum has one
-/// order and nobody else writes to it.
+/// dk += dSᵀ q, dv += Pᵀ dy. As on the way there (<see cref="BlockAttention{V}"/>) one lane is one query and P and dS stand on end,
+/// [key][query]; the three products read them along or across as they need. A block of queries, turned and as it is, meets one block of
+/// keys after the other: all together fills half of a 512 KB second-level cache at 64 columns. Tiles of which nothing is seen are left
+/// out, so causality saves half. A piece is a whole (sequence, key head), queries outside, keys inside: each sum has one order and
+/// nobody else writes to it.
 /// </summary>
 internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
 {
-    private const int KeyBlock = 64;
+    /// <summary>Whole tiles of keys by 6, and of queries by 6 and by 8, 16 and 32.</summary>
+    private const int Block = 96;
 
     public AttentionView View;
     public float* Dy, Dq, Dk, Dv, Scratch;
 
-    private static int MR => GemmKernels<V>.MR;
-    private static int NR => GemmKernels<V>.NR;
-    private static int QueryBlock => 64 / MR * MR;
+    private static int MR => LooseProduct<V>.MR;
+    private static int NR => LooseProduct<V>.NR;
 
-    /// <summary>Room for a block of keys or values, and for one of queries or dy: the wider of the two.</summary>
-    private readonly long KeyBlockFloats => KeyBlock * (long)(Math.Max(View.Layout.HeadDim, View.Layout.ValueDim) + NR);
-    private readonly long QueryBlockFloats => QueryBlock * (long)(Math.Max(View.Layout.HeadDim, View.Layout.ValueDim) + NR);
+    /// <summary>Head columns in whole panels: what a product reads beyond them is there, and zero.</summary>
+    private readonly int D => (View.Layout.HeadDim + NR - 1) / NR * NR;
+    private readonly int Dvalue => (View.Layout.ValueDim + NR - 1) / NR * NR;
 
-    /// <summary>Room for P or dS packed either way: lines are padded to whole tiles.</summary>
-    private static long TileFloats => (QueryBlock + MR) * (long)(KeyBlock + MR);
-
-    /// <summary>Floats: a block of keys two ways and of values, of queries or dy, P, dS and one of them packed.</summary>
-    public readonly long ScratchPerWorker => 3 * KeyBlockFloats + QueryBlockFloats + 3 * TileFloats;
+    /// <summary>Floats: a block of keys and values, of queries and dy both ways, P and dS, lse and Σ dy · y.</summary>
+    public readonly long ScratchPerWorker => 3L * Block * (D + Dvalue) + 2 * Block * Block + 2 * Block;
 
     public readonly void Run(int index, int worker)
     {
         ref readonly Sequence s = ref View.Sequences[index / View.Layout.KvHeads];
-        int kvHead = index % View.Layout.KvHeads, d = View.Layout.HeadDim, dv = View.Layout.ValueDim;
-        float* keysAcross = Scratch + worker * ScratchPerWorker, valuesAcross = keysAcross + KeyBlockFloats, keysAlong = valuesAcross + KeyBlockFloats;
-        float* scratch = keysAlong + KeyBlockFloats;
-        for (int key = 0; key < s.Keys; key += KeyBlock)
-        {
-            int count = Math.Min(KeyBlock, s.Keys - key);
-            long keyAt = (s.Key + key) * View.KRow + (long)kvHead * d, valueAt = (s.Key + key) * View.VRow + (long)kvHead * dv;
-            Gemm<V>.PackAcross<F32>(View.K + keyAt, 0, View.KRow, count, d, keysAcross, NR);
-            Gemm<V>.PackAcross<F32>(View.V + valueAt, 0, View.VRow, count, dv, valuesAcross, NR);
-            Gemm<V>.PackAlong<F32>(View.K + keyAt, 0, View.KRow, d, count, keysAlong, NR);
-            for (int head = kvHead * View.Group; head < (kvHead + 1) * View.Group; head++)
-                for (int first = 0; first < s.Queries; first += QueryBlock)
-                {
-                    int rows = Math.Min(QueryBlock, s.Queries - first);
-                    (int from, int to) = View.Reach(s, first, first + rows - 1);
-                    if (from < key + count && to > key)
-                        Block(s, head, first, rows, key, count, keyAt, valueAt, keysAcross, valuesAcross, keysAlong, scratch);
-                }
-        }
+        int kvHead = index % View.Layout.KvHeads;
+        Blocks blocks = new(Scratch + worker * ScratchPerWorker, D, Dvalue);
+        for (int head = kvHead * View.Group; head < (kvHead + 1) * View.Group; head++)
+            for (int first = 0; first < s.Queries; first += Block)
+            {
+                int rows = Math.Min(Block, s.Queries - first);
+                (int from, int to) = View.Reach(s, first, first + rows - 1);
+                if (from < to)
+                    LoadQueries(s, head, first, rows, blocks);
+                for (int key = from; key < to; key += Block)
+                    Meet(s, head, first, rows, key, Math.Min(Block, to - key), blocks);
+            }
     }
 
-    /// <summary>One block of queries against one block of keys.</summary>
-    private readonly void Block(in Sequence s, int head, int first, int rows, int key, int count, long keyAt, long valueAt,
-        float* keysAcross, float* valuesAcross, float* keysAlong, float* scratch)
+    /// <summary>Where a worker's blocks lie; d and dv in whole panels.</summary>
+    private readonly struct Blocks(float* at, long d, long dv)
+    {
+        public readonly float* Keys = at, Values = at + Block * d;
+        public readonly float* Queries = at + Block * (d + dv), Dy = at + Block * (2 * d + dv);
+        public readonly float* QueriesTurned = at + Block * (2 * d + 2 * dv), DyTurned = at + Block * (3 * d + 2 * dv);
+        public readonly float* P = at + Block * (3 * d + 3 * dv), Ds = at + Block * (3 * d + 3 * dv + Block);
+        public readonly float* Lse = at + Block * (3 * d + 3 * dv + 2 * Block), Delta = at + Block * (3 * d + 3 * dv + 2 * Block + 1);
+    }
+
+    private readonly void LoadQueries(in Sequence s, int head, int first, int rows, in Blocks to)
     {
         int d = View.Layout.HeadDim, dv = View.Layout.ValueDim;
-        long qRow = View.QRow, yRow = View.YRow, at = (s.Query + first) * qRow + (long)head * d, yAt = (s.Query + first) * yRow + (long)head * dv;
-        float* packed = scratch, slopes = packed + QueryBlockFloats, probabilities = slopes + TileFloats, tile = probabilities + TileFloats;
-
-        Gemm<V>.PackAcross<F32>(View.Q + at, 0, qRow, rows, d, packed, MR);
-        Gemm<V>.Multiply(rows, count, d, packed, keysAcross, probabilities, KeyBlock, accumulate: false);
-        Gemm<V>.PackAcross<F32>(Dy + yAt, 0, yRow, rows, dv, packed, MR);
-        Gemm<V>.Multiply(rows, count, dv, packed, valuesAcross, slopes, KeyBlock, accumulate: false);
-        for (int i = 0; i < rows; i++)
+        float* q = View.Q + (s.Query + first) * View.QRow + (long)head * d;
+        long at = (s.Query + first) * View.YRow + (long)head * dv;
+        Packing.Along<V, F32>(q, 0, View.QRow, d, rows, to.Queries, D);
+        Packing.Along<V, F32>(Dy + at, 0, View.YRow, dv, rows, to.Dy, Dvalue);
+        Gemm<V>.PackAcross<F32>(q, 0, View.QRow, rows, d, to.QueriesTurned, NR);
+        RowMath<V>.Scale(View.Layout.Scale, to.QueriesTurned, (rows + NR - 1) / NR * NR * d);
+        Gemm<V>.PackAcross<F32>(Dy + at, 0, View.YRow, rows, dv, to.DyTurned, NR);
+        for (int i = 0; i < Block; i++)
         {
-            float lse = View.Lse[(long)(s.Query + first + i) * View.Layout.Heads + head];
-            float delta = RowMath<V>.Dot(Dy + yAt + i * yRow, View.Y + yAt + i * yRow, dv);
-            Slope(s, first + i, key, count, lse, delta, probabilities + i * KeyBlock, slopes + i * KeyBlock);
+            float lse = i < rows ? View.Lse[(long)(s.Query + first + i) * View.Layout.Heads + head] : float.NegativeInfinity;
+            to.Lse[i] = float.IsNegativeInfinity(lse) ? float.PositiveInfinity : lse;   // who sees nothing: all P = 0
+            to.Delta[i] = i < rows ? RowMath<V>.Dot(Dy + at + i * View.YRow, View.Y + at + i * View.YRow, dv) : 0;
         }
-
-        if (Dq != null)
-        {
-            Gemm<V>.PackAcross<F32>(slopes, 0, KeyBlock, rows, count, tile, MR);
-            Gemm<V>.Multiply(rows, d, count, tile, keysAlong, Dq + at, qRow, accumulate: true);
-        }
-        if (Dk != null)
-            AddTransposed(slopes, rows, count, View.Q + at, qRow, d, tile, packed, Dk + keyAt, View.KRow);
-        if (Dv != null)
-            AddTransposed(probabilities, rows, count, Dy + yAt, yRow, dv, tile, packed, Dv + valueAt, View.VRow);
     }
 
-    /// <summary>Scores → P in place, dP → dS in place, for one query.</summary>
-    private readonly void Slope(in Sequence s, int i, int key, int count, float lse, float delta, float* scores, float* slopes)
+    /// <summary>One block of queries meets one block of keys.</summary>
+    private readonly void Meet(in Sequence s, int head, int first, int rows, int key, int count, in Blocks b)
     {
-        if (float.IsNegativeInfinity(lse))
+        int d = View.Layout.HeadDim, dv = View.Layout.ValueDim, kvHead = head / View.Group;
+        long keyAt = (s.Key + key) * View.KRow + (long)kvHead * d, valueAt = (s.Key + key) * View.VRow + (long)kvHead * dv;
+        Packing.Along<V, F32>(View.K + keyAt, 0, View.KRow, d, count, b.Keys, D);
+        Packing.Along<V, F32>(View.V + valueAt, 0, View.VRow, dv, count, b.Values, Dvalue);
+        for (int query = 0; query < rows; query += NR)
+            Panel(s, first + query, Math.Min(NR, rows - query), key, count, query, b);
+
+        for (int j = 0; j < count; j += MR)
         {
-            new Span<float>(scores, count).Clear();
-            new Span<float>(slopes, count).Clear();
-            return;
+            (int from, int to) = View.Seers(s, key + j, Math.Min(key + j + MR, key + count) - 1);
+            (from, to) = (Math.Max(from - first, 0), Math.Min(to - first, rows));
+            if (from >= to)
+                continue;
+            Strided p = new(b.P + j * Block + from, Block), ds = new(b.Ds + j * Block + from, Block);
+            if (Dv != null)
+                LooseProduct<V>.Multiply(Math.Min(MR, count - j), dv, to - from, p, new(b.Dy + from * Dvalue, Dvalue), new(Dv + valueAt + j * View.VRow, View.VRow), accumulate: true);
+            if (Dk != null)
+                LooseProduct<V>.Multiply(Math.Min(MR, count - j), d, to - from, ds, new(b.Queries + from * D, D), new(Dk + keyAt + j * View.KRow, View.KRow), accumulate: true);
         }
-        View.ScaleAndHide<V>(scores, s, i, key, count);
-        RowMath<V>.Exp(scores, lse, scores, count);
-        V minus = V.Of(delta), scale = V.Of(View.Layout.Scale);
-        int j = 0;
-        for (; j <= count - V.Count; j += V.Count)
-            (scale * V.Load(scores + j) * (V.Load(slopes + j) - minus)).Store(slopes + j);
-        for (; j < count; j++)
-            slopes[j] = View.Layout.Scale * scores[j] * (slopes[j] - delta);
+        for (int i = 0; i < rows && Dq != null; i += MR)
+        {
+            (int from, int to) = View.Reach(s, first + i, Math.Min(first + i + MR, first + rows) - 1);
+            (from, to) = (Math.Max(from - key, 0), Math.Min(to - key, count));
+            if (from >= to)
+                continue;
+            LooseProduct<V>.Multiply(Math.Min(MR, rows - i), d, to - from, new(b.Ds + from * Block + i, 1, Block), new(b.Keys + from * D, D),
+                new(Dq + (s.Query + first + i) * View.QRow + (long)head * d, View.QRow), accumulate: true);
+        }
     }
 
-    /// <summary>dk += Mᵀ · x for M [rows, count] and x the block's rows, of q or dy, of d floats.</summary>
-    private static void AddTransposed(float* m, int rows, int count, float* x, long xRow, int d, float* tile, float* packed, float* dk, long dkRow)
+    /// <summary>P and dS of the queries of one panel, zero where nothing is seen.</summary>
+    private readonly void Panel(in Sequence s, int first, int lanes, int key, int count, int at, in Blocks b)
     {
-        Gemm<V>.PackAlong<F32>(m, 0, KeyBlock, count, rows, tile, MR);
-        Gemm<V>.PackAlong<F32>(x, 0, xRow, d, rows, packed, NR);
-        Gemm<V>.Multiply(count, d, rows, tile, packed, dk, dkRow, accumulate: true);
+        int d = View.Layout.HeadDim, dv = View.Layout.ValueDim;
+        (int from, int to) = View.Reach(s, first, first + lanes - 1);
+        (from, to) = (Math.Clamp(from - key, 0, count), Math.Clamp(to - key, 0, count));
+        float* p = b.P + at, ds = b.Ds + at;
+        int low = from / MR * MR, tiles = (to - low + MR - 1) / MR * MR;
+        LooseProduct<V>.Multiply(tiles, NR, d, new(b.Keys + low * D, D), new(b.QueriesTurned + at * d, NR), new(p + low * Block, Block), accumulate: false);
+        LooseProduct<V>.Multiply(tiles, NR, dv, new(b.Values + low * Dvalue, Dvalue), new(b.DyTurned + at * dv, NR), new(ds + low * Block, Block), accumulate: false);
+        View.HideInPanel(p + from * Block, Block, s, first, lanes, key + from, to - from);
+
+        for (int lane = 0; lane < NR; lane += V.Count)
+            Slopes(p + lane, ds + lane, b.Lse + at + lane, b.Delta + at + lane, count, from, to);
+    }
+
+    /// <summary>Scores → P, dP → dS for one vector of queries and the keys from … to − 1 of a block; zeros for the others.</summary>
+    private readonly void Slopes(float* p, float* ds, float* lse, float* delta, int count, int from, int to)
+    {
+        V zero = V.Of(0), scale = V.Of(View.Layout.Scale), minusLse = V.Load(lse), minusDelta = V.Load(delta);
+        for (int j = 0; j < count; j++, p += Block, ds += Block)
+        {
+            V share = zero, slope = zero;
+            if (j >= from && j < to)
+            {
+                share = LanesMath.Decay(V.Load(p) - minusLse);
+                slope = scale * share * (V.Load(ds) - minusDelta);
+            }
+            share.Store(p);
+            slope.Store(ds);
+        }
     }
 }

@@ -43,7 +43,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         V max = V.Of(float.NegativeInfinity);
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
-            max = V.Max(max, V.Load(a + i));
+            max = V.Higher(V.Load(a + i), max);
         float top = V.HorizontalMax(max);
         for (; i < d; i++)
             top = MathF.Max(top, a[i]);
