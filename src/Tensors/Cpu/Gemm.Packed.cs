@@ -27,23 +27,27 @@ internal sealed unsafe partial class Gemm<V>
         Job job = new() { Products = products, Count = count, PackedA = packedA, PackedB = packedB, Stage = stage };
         pool.Run(packs, new PackJob { Of = job }, alone);
 
-        for (int i = 0; i < count; i++)
+        // Long pieces, because each packs its B anew, but enough of them for nobody to wait long at the end.
+        for (job.PanelsPerPiece = 16 * MCPanels; ; job.PanelsPerPiece /= 2)
         {
-            products[i].FirstPiece = pieces;
-            if (products[i].IsMatvec)
-                continue;
-            if (products[i].Scatter == null)
-                pieces += RowBlocks(products[i]) * Blocks(products[i].N, NB);
-            else
-                scattered = products[i].N;
+            pieces = 0;
+            for (int i = 0; i < count; i++)
+            {
+                products[i].FirstPiece = pieces;
+                if (products[i].IsMatvec)
+                    continue;
+                if (products[i].Scatter == null)
+                    pieces += job.RowBlocks(products[i]) * Blocks(products[i].N, NB);
+                else
+                    scattered = products[i].N;
+            }
+            if (pieces == 0 || pieces >= 8 * pool.Threads || job.PanelsPerPiece <= MCPanels)
+                break;
         }
         pool.Run(pieces, new MultiplyJob { Of = job }, alone);
         int columns = ScatterColumns(scattered);
         pool.Run(Blocks(scattered, columns), new ScatterJob { Of = job, Columns = columns }, alone);
     }
-
-    /// <summary>Blocks of rows: few, because each packs B anew, but enough to share out a product with few columns.</summary>
-    private static int RowBlocks(in Product p) => Blocks(Blocks(p.M, MR), (Blocks(p.N, NB) >= 8 ? 4 : 1) * MCPanels);
 
     /// <summary>Columns of a piece that scatters: as many as elsewhere, fewer where every worker would not get its four pieces.</summary>
     private int ScatterColumns(int n) => Math.Clamp(Blocks(Blocks(n, NR), 4 * pool.Threads), 1, PanelsPerBlock) * NR;
@@ -64,6 +68,10 @@ internal sealed unsafe partial class Gemm<V>
         public Product* Products;
         public int Count;
         public float* PackedA, PackedB, Stage;
+        public int PanelsPerPiece;
+
+        /// <summary>Pieces that share a block of columns.</summary>
+        public readonly int RowBlocks(in Product p) => Blocks(Blocks(p.M, MR), PanelsPerPiece);
 
         /// <summary>The columns of B, KC of its K rows, packed for this worker.</summary>
         public readonly float* PackB(Product* p, int k, int kc, int column, int columns, int worker)
@@ -150,7 +158,7 @@ internal sealed unsafe partial class Gemm<V>
         {
             Product* p = Find(Of.Products, Of.Count, index);
             int piece = index - p->FirstPiece, columnBlocks = Blocks(p->N, NB), panels = Blocks(p->M, MR);
-            int perBlock = Blocks(panels, RowBlocks(*p));
+            int perBlock = Blocks(panels, Of.RowBlocks(*p));
             int firstPanel = piece / columnBlocks * perBlock, lastPanel = Math.Min(panels, firstPanel + perBlock);
             int column = piece % columnBlocks * NB, columns = Math.Min(NB, p->N - column);
             int k = 0;

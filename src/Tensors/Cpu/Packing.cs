@@ -15,7 +15,12 @@ internal static unsafe class Packing
     public static void Along<V, TElement>(void* from, long start, long stride, int count, int k, float* to, int width)
         where V : struct, ILanes<V> where TElement : IElement
     {
-        for (int j = 0; j < k; j++, start += stride, to += width)
+        int j = 0, beyond = (width + V.Count - 1) / V.Count * V.Count - width;
+        if (count == width && beyond <= width && beyond <= stride)   // whole vectors: what they write beyond a line, the next line mends
+            for (; j < k - 1; j++, start += stride, to += width)
+                for (int i = 0; i < width; i += V.Count)
+                    TElement.Load<V>(from, start + i).Store(to + i);
+        for (; j < k; j++, start += stride, to += width)
         {
             int i = 0;
             for (; i <= count - V.Count; i += V.Count)
@@ -27,7 +32,7 @@ internal static unsafe class Packing
         }
     }
 
-    /// <summary>to[j · width + i] = from[i · stride + start + j] for i &lt; count: memory runs down the panel, so blocks of 4 × 4 are transposed.</summary>
+    /// <summary>to[j · width + i] = from[i · stride + start + j] for i &lt; count: memory runs down the panel, so blocks of 4 × 4 and 2 × 4 are transposed.</summary>
     public static void Across<TElement>(void* from, long start, long stride, int count, int k, float* to, int width) where TElement : IElement
     {
         int i = 0;
@@ -50,6 +55,25 @@ internal static unsafe class Packing
             for (; j < k; j++)
                 for (int row = 0; row < 4; row++)
                     to[(long)j * width + i + row] = TElement.At(from, start + row * stride + j);
+        }
+        for (; i <= count - 2; i += 2, start += 2 * stride)
+        {
+            int j = 0;
+            for (; j <= k - 4; j += 4)
+            {
+                float* block = to + (long)j * width + i;
+                Vector128<float> a = TElement.Load<Lanes4>(from, start + j).Value, b = TElement.Load<Lanes4>(from, start + stride + j).Value;
+                Vector128<double> low = ZipLow(a, b).AsDouble(), high = ZipHigh(a, b).AsDouble();
+                *(double*)block = low[0];
+                *(double*)(block + width) = low[1];
+                *(double*)(block + 2 * width) = high[0];
+                *(double*)(block + 3 * width) = high[1];
+            }
+            for (; j < k; j++)
+            {
+                to[(long)j * width + i] = TElement.At(from, start + j);
+                to[(long)j * width + i + 1] = TElement.At(from, start + stride + j);
+            }
         }
         for (; i < count; i++, start += stride)
             for (int j = 0; j < k; j++)
