@@ -30,6 +30,48 @@ internal static unsafe partial class Check
         That(weights == (range.Offsets is null ? 1 : range.Count), "a grouped linear takes one weight per expert of its range");
     }
 
+    /// <summary>Shapes of a bank of gated experts; returns its slots.</summary>
+    public static (int Start, int End) GatedExperts(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor y)
+    {
+        F32(x);
+        Matrix(y, x.Rows, x.Cols);
+        F32(a);
+        Same(b, a);
+        Vector(slots.Weight, a.Rows);
+        Experts(slots.Range, a.Rows, w.Count);
+        That(w.Down.Length == w.Count, "each gated expert has three matrices");
+        for (int e = 0; e < w.Count; e++)
+        {
+            Weight(w.Gate[e], a.Cols, x.Cols);
+            Weight(w.Up[e], a.Cols, x.Cols);
+            Weight(w.Down[e], x.Cols, a.Cols);
+        }
+        (int start, int end) = Slots(slots.Range, a.Rows);
+        Indices(slots.Token, start, end, x.Rows);
+        return (start, end);
+    }
+
+    /// <summary>What gradients of gated experts are as large as.</summary>
+    public static void GatedExpertsGrad(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor? dx, Tensor? dweight, in GatedWeights<Tensor?> dw)
+    {
+        Same(dx, x);
+        if (dweight is not null)
+            Vector(dweight, slots.Weight.Count);
+        That(dw.Count == w.Count && dw.Down.Length == w.Count, "each gated expert has three gradients, or null");
+        for (int e = 0; e < w.Count; e++)
+        {
+            Like(dw.Gate[e], w.Gate[e]);
+            Like(dw.Up[e], w.Up[e]);
+            Like(dw.Down[e], w.Down[e]);
+        }
+
+        static void Like(Tensor? gradient, Tensor w)
+        {
+            if (gradient is not null)
+                Matrix(gradient, w.Rows, w.Cols);
+        }
+    }
+
     /// <summary>labels [T] name columns of logits [T, V]; negative ones name none.</summary>
     public static void Labels(Tensor logits, Tensor labels)
     {

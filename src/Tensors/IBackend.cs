@@ -217,6 +217,23 @@ public interface IBackend : IDisposable
     /// <summary>dw[e − First] += Σ_{s of e} dy[s]ᵀ · x[s]; null entries are skipped.</summary>
     void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw);
 
+    /// <summary>
+    /// Gated feed-forward experts, dispatch and combination included: with a[s] = x[token[s]] · gateᵀ and b[s] = x[token[s]] · upᵀ
+    /// of the expert of slot s, y[token[s]] += weight[s] · (f(a[s]) · b[s]) · downᵀ, in the order of s; SwiGLU with f = silu. It is
+    /// <see cref="GatherRows"/>, two <see cref="GroupedLinear"/>, <see cref="Gated{TOp}"/>, one more and <see cref="Combine"/> without what lies between.
+    /// x [T, D], gate and up Count × [F, D], down Count × [D, F] → a, b [S, F], of which the range's slots are written, y [T, D]
+    /// </summary>
+    void GatedExperts<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary;
+
+    /// <summary>
+    /// With h = f(a) · b, dh[s] = dy[token[s]] · down and g[s] = weight[s] · dh[s]: dweight[s] += Σ_f h[s,f] · dh[s,f];
+    /// ddown += Σ_s weight[s] · dy[token[s]]ᵀ · h[s]; then a and b are used up and become their own gradients, a ← g · b · f'(a) and
+    /// b ← g · f(a); dx[token[s]] += a[s] · gate + b[s] · up; dgate += Σ_s a[s]ᵀ · x[token[s]], dup += Σ_s b[s]ᵀ · x[token[s]].
+    /// </summary>
+    /// <param name="dw">Their null entries are skipped.</param>
+    void GatedExpertsGrad<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor dy,
+        Tensor? dx, Tensor? dweight, in GatedWeights<Tensor?> dw) where TOp : struct, IUnary;
+
     /// <summary>y[token[s]] += weight[s] · x[s] for the slots of <paramref name="range"/>, in the order of s.   x [S, D] → y [T, D]</summary>
     void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y);
 
@@ -241,6 +258,31 @@ public interface IBackend : IDisposable
 /// <summary>Slots of the experts First … First + Count − 1: s from offsets[First] to offsets[First + Count], read where the tensor lives.</summary>
 /// <param name="Offsets">[E + 1] I32; null (the default value of the struct) stands for all rows.</param>
 public readonly record struct SlotRange(Tensor? Offsets, int First, int Count);
+
+/// <summary>Which rows a bank of experts works on, and what each counts.</summary>
+/// <param name="Token">[S] I32, the row of each slot.</param>
+/// <param name="Weight">[S], the factor on what the expert gives for it.</param>
+/// <param name="Range">Slots of the bank's experts.</param>
+public readonly record struct ExpertSlots(Tensor Token, Tensor Weight, SlotRange Range);
+
+/// <summary>The three matrices of each gated expert of a bank, or their gradients.</summary>
+/// <param name="all">Of all experts first the gates, then the ups, then the downs.</param>
+public readonly ref struct GatedWeights<T>(ReadOnlySpan<T> all)
+{
+    private readonly ReadOnlySpan<T> _all = all;
+
+    /// <summary>Experts.</summary>
+    public int Count => _all.Length / 3;
+
+    /// <summary>Count × [F, D]</summary>
+    public ReadOnlySpan<T> Gate => _all[..Count];
+
+    /// <summary>Count × [F, D]</summary>
+    public ReadOnlySpan<T> Up => _all.Slice(Count, Count);
+
+    /// <summary>Count × [D, F]</summary>
+    public ReadOnlySpan<T> Down => _all.Slice(2 * Count);
+}
 
 /// <summary>Where columns begin in the heads of a row.</summary>
 /// <param name="Heads">H</param>

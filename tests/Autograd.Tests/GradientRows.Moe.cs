@@ -42,6 +42,11 @@ public static partial class GradientRows
         new(typeof(CombineOp), "an expert without slots", [Normal(Capacity, 3), Normal(Capacity), Normal(Tokens, 3)],
             (g, x) => g.Combine(x[0], x[1], Ints(g, Token), new SlotRange(Ints(g, Offsets), 1, 1), Tokens, x[2])),
 
+        new(typeof(GatedExpertsOp), "one expert onto zeros", [Normal(Tokens, 3), Normal(Capacity), .. Weights(2), .. Weights(1, 3, 2)],
+            (g, x) => g.GatedExperts<Silu>(x[0], new(Ints(g, Token), g.Unary<Sigmoid>(x[1]), new SlotRange(Ints(g, Offsets), 2, 1)), x[2..])),
+        new(typeof(GatedExpertsOp), "experts 1 to 3 onto others", [Normal(Tokens, 3), Normal(Capacity), Normal(Tokens, 3), .. Weights(6), .. Weights(3, 3, 2)],
+            (g, x) => g.GatedExperts<Silu>(x[0], new(Ints(g, Token), g.Unary<Sigmoid>(x[1]), SomeExperts(g)), x[3..], x[2])),
+
         new(typeof(BandSoftmaxOp), "near and far", [Normal(3, 4)], (g, x) => g.BandSoftmax(
             g.Add(g.Scale(x[0], 0.3f), g.Constant<float>([3, 4], DType.F32, [5, 3, -4, 1, 3, 5, 1, 4, 1, 3, 5, -7])),
             g.Constant<float>([3, 4], DType.F32, [1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]), band: 0.6f)),

@@ -10,7 +10,7 @@ public abstract partial class BackendContract
     [
         (1, 1, 1), (1, 3, 7), (1, 65, 33), (1, 130, 128), (2, 17, 13), (3, 7, 65), (5, 33, 1), (7, 13, 17), (8, 16, 32),
         (13, 17, 3), (17, 1, 33), (33, 65, 7), (65, 33, 129), (0, 7, 5), (100, 96, 112),
-        (9, 33, 300), (40, 21, 530), (1, 300, 260), (3, 6, 1030),   // long sums, and long and wide matrices for few rows
+        (9, 33, 300), (40, 21, 530), (1, 300, 260), (3, 6, 1030), (8, 530, 260), (2, 259, 515),   // long sums, and long and wide matrices for few rows
     ];
 
     public static TheoryData<int, int, int, DType> LinearCases
@@ -28,6 +28,21 @@ public abstract partial class BackendContract
     [Theory, MemberData(nameof(LinearCases))]
     public void Linear_multiplies_by_the_transposed_weight(int T, int N, int D, DType type) =>
         Agree(SumOf(D), t => t.Backend.Linear(t.Normal([T, D]), t.Normal([N, D], type), t.Output("y", [T, N])));
+
+    /// <summary>Rows with an infinity or a NaN beside rows of numbers too small to be normal in 16 bits, which large inputs bring up.</summary>
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void Linear_reads_weights_of_every_kind(DType type)
+    {
+        const int N = 23, D = 71;
+        float[] w = [.. Enumerable.Range(0, N * D).Select(static i => (i * 37 % 2047 - 1023) * 5.9604645e-8f)];   // 2⁻²⁴
+        (w[0], w[D + 70], w[9 * D + 33], w[22 * D + 5]) = (float.PositiveInfinity, float.NaN, float.NegativeInfinity, float.PositiveInfinity);
+        foreach (int T in new[] { 1, 3, 8, 9 })
+            Agree(SumOf(D), t =>
+            {
+                float[] x = [.. Enumerable.Range(0, T * D).Select(static i => 400 * (i * 53 % 101 - 50.5f))];
+                t.Backend.Linear(t.Input([T, D], x), t.Input([N, D], w, type), t.Output("y", [T, N]));
+            });
+    }
 
     [Theory, MemberData(nameof(LinearCases))]
     public void LinearGradInput_adds_the_way_back(int T, int N, int D, DType type) =>

@@ -104,7 +104,7 @@ public abstract partial class BackendContract
     private static readonly (int T, int E, int N, int D, int First, int Count)[] Banks =
     [
         (1, 1, 3, 5, 0, 1), (2, 3, 7, 13, 0, 3), (9, 5, 17, 7, 0, 5), (9, 5, 17, 7, 1, 3), (9, 5, 17, 7, 4, 1), (9, 5, 17, 7, 2, 0),
-        (33, 7, 13, 33, 0, 7), (65, 4, 65, 17, 1, 2), (3, 17, 33, 3, 0, 17), (0, 4, 5, 6, 0, 4), (150, 8, 48, 40, 0, 8),
+        (33, 7, 13, 33, 0, 7), (65, 4, 65, 17, 1, 2), (3, 17, 33, 3, 0, 17), (0, 4, 5, 6, 0, 4), (150, 8, 48, 40, 0, 8), (60, 3, 300, 290, 0, 3),
     ];
 
     public static TheoryData<int, DType> BankCases
@@ -185,6 +185,44 @@ public abstract partial class BackendContract
                         wantsWeight ? t.Accumulator("dweight", [slots.Capacity]) : null);
                 });
     }
+
+    [Theory, MemberData(nameof(BankCases))]
+    public void GatedExperts_runs_every_expert_on_its_tokens_and_adds_the_weighted_sum(int bank, DType type) => Agree(2 * Sums, t =>
+    {
+        (int T, int E, int F, int D, int first, int count) = Banks[bank];
+        Slots slots = new(t.Noise(12), T, E);
+        t.Backend.GatedExperts<Silu>(t.Normal([T, D]), Slotted(t, slots, first, count), new(Gated(t, count, F, D, type)),
+            t.Zeroed("a", [slots.Capacity, F], DType.F32), t.Zeroed("b", [slots.Capacity, F], DType.F32), t.Accumulator("y", [T, D]));
+    });
+
+    [Theory, MemberData(nameof(BankCases))]
+    public void GatedExpertsGrad_adds_what_is_wanted(int bank, DType type)
+    {
+        foreach ((bool wantsX, bool wantsWeight, int skipped) in new[] { (true, true, -1), (true, false, 0), (false, true, 1), (true, true, 2) })
+            Agree(5 * Sums, t =>
+            {
+                (int T, int E, int F, int D, int first, int count) = Banks[bank];
+                Slots slots = new(t.Noise(13), T, E);
+                Tensor?[] dw = new Tensor?[3 * count];
+                for (int i = 0; i < dw.Length; i++)
+                    dw[i] = i % 3 == skipped ? null : t.Accumulator($"dw {i}", i < 2 * count ? [F, D] : [D, F]);
+                t.Backend.GatedExpertsGrad<Silu>(t.Normal([T, D]), Slotted(t, slots, first, count), new(Gated(t, count, F, D, type)),
+                    t.Accumulator("a", [slots.Capacity, F]), t.Accumulator("b", [slots.Capacity, F]), t.Normal([T, D]),
+                    wantsX ? t.Accumulator("dx", [T, D]) : null, wantsWeight ? t.Accumulator("dweight", [slots.Capacity]) : null, new(dw));
+            });
+    }
+
+    /// <summary>Small enough that products of three matrices stay near 1.</summary>
+    private static Tensor[] Gated(Trial t, int count, int F, int D, DType type)
+    {
+        Tensor[] w = new Tensor[3 * count];
+        for (int i = 0; i < w.Length; i++)
+            w[i] = i < 2 * count ? t.Normal([F, D], type, 1 / MathF.Sqrt(D)) : t.Normal([D, F], type, 1 / MathF.Sqrt(F));
+        return w;
+    }
+
+    private static ExpertSlots Slotted(Trial t, Slots slots, int first, int count) =>
+        new(Tokens(t, slots), t.Normal([slots.Capacity]), Range(t, slots, first, count));
 
     private static Tensor Tokens(Trial t, Slots slots) => t.Input([slots.Capacity], Slots.Padded(slots.Token, slots.Capacity));
 

@@ -74,6 +74,8 @@ internal sealed class TimedBackend(IBackend inner) : IBackend
     public void GroupedLinear(Tensor x, SlotRange range, ReadOnlySpan<Tensor> w, Tensor y) { using Lap lap = Take(); inner.GroupedLinear(x, range, w, y); }
     public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx) { using Lap lap = Take(); inner.GroupedLinearGradInput(dy, range, w, dx); }
     public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw) { using Lap lap = Take(); inner.GroupedLinearGradWeight(dy, x, range, dw); }
+    public void GatedExperts<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary { using Lap lap = Take(); inner.GatedExperts<TOp>(x, in slots, in w, a, b, y); }
+    public void GatedExpertsGrad<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor dy, Tensor? dx, Tensor? dweight, in GatedWeights<Tensor?> dw) where TOp : struct, IUnary { using Lap lap = Take(); inner.GatedExpertsGrad<TOp>(x, in slots, in w, a, b, dy, dx, dweight, in dw); }
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y) { using Lap lap = Take(); inner.Combine(x, weight, token, range, y); }
     public void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight) { using Lap lap = Take(); inner.CombineGrad(x, weight, token, range, dy, dx, dweight); }
     public void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse) { using Lap lap = Take(); inner.CrossEntropy(logits, labels, y, lse); }

@@ -35,7 +35,7 @@ public sealed class FromScratch : Family
     {
         try
         {
-            ModelConfig config = root.Deserialize<ModelConfig>(MoeCatalog.Json)!;
+            ModelConfig config = MoeCatalog.Read(root)!;
             return Fault(config) is { } fault ? throw new CheckpointException(path, fault) : config;
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
@@ -52,7 +52,7 @@ public sealed class FromScratch : Family
         JsonObject json = new() { [ArchitecturesKey] = new JsonArray(Architecture), [ModelTypeKey] = Name };
         try
         {
-            foreach ((string key, JsonNode? value) in JsonSerializer.SerializeToNode(config, MoeCatalog.Json)!.AsObject())
+            foreach ((string key, JsonNode? value) in MoeCatalog.Write(config))
                 json[key] = value?.DeepClone();
         }
         catch (NotSupportedException e)

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using MoeFromScratch.Model.Moe;
@@ -10,7 +11,7 @@ namespace MoeFromScratch.Model.Families;
 
 /// <summary>
 /// The table of contents: what a model is made of, by the names that a <c>moe_from_scratch</c> config.json uses. A new router,
-/// kind of expert or loss gets its line here; its settings are the properties of its record, in snake_case.
+/// kind of expert or loss gets its line here and one in <see cref="ConfigRecords"/>; its settings are the properties of its record, in snake_case.
 /// </summary>
 public static class MoeCatalog
 {
@@ -50,19 +51,38 @@ public static class MoeCatalog
     public static JsonSerializerOptions Json { get; } = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false) },
+        Converters =
+        {
+            Words<QkNorm>(), Words<MoePlusPlusGating>(), Words<RouterScores>(), Words<LoadRule>(), Words<Activation>(), Words<DropPolicy>(),
+            Words<RoomRounding>(), Words<BalanceScope>(),
+        },
         IgnoreReadOnlyProperties = true,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = true,
         AllowOutOfOrderMetadataProperties = true,
-        TypeInfoResolver = new DefaultJsonTypeInfoResolver { Modifiers = { AddKinds } },
+        TypeInfoResolver = ConfigRecords.Default.WithAddedModifier(AddKinds),
     };
+
+    /// <summary>A model from JSON; null where that is null.</summary>
+    /// <exception cref="JsonException">A property is missing, unknown or of another kind.</exception>
+    public static ModelConfig? Read(JsonObject json)
+    {
+        JsonTypeInfo<ModelConfig> model = Info<ModelConfig>();
+        InitialValues.Add(json, model);
+        return json.Deserialize(model);
+    }
+
+    public static JsonObject Write(ModelConfig config) => JsonSerializer.SerializeToNode(config, Info<ModelConfig>())!.AsObject();
 
     /// <summary>A loss with all its settings, on one line; by its type's name where the catalog has none.</summary>
     public static string Describe(RouterLoss loss) => Array.Exists(Kinds[typeof(RouterLoss)], k => k.Record == loss.GetType())
-        ? JsonSerializer.Serialize(loss, Json)
+        ? JsonSerializer.Serialize(loss, Info<RouterLoss>())
         : FormattableString.Invariant($"{loss.GetType().Name} {loss.Coefficient}");
+
+    private static JsonTypeInfo<T> Info<T>() => (JsonTypeInfo<T>)Json.GetTypeInfo(typeof(T));
+
+    private static JsonStringEnumConverter<T> Words<T>() where T : struct, Enum => new(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false);
 
     private static void AddKinds(JsonTypeInfo info)
     {

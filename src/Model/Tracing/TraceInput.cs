@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Tracing;
@@ -9,7 +10,7 @@ namespace MoeFromScratch.Model.Tracing;
 /// <param name="Mask">[B · S] 1 for tokens, 0 for padding; null when nothing is padding.</param>
 /// <param name="TokenWeights">[B · S] what each token counts in the router losses; null for all the same.</param>
 /// <param name="Tasks">[B] task of each sequence; null where there are none.</param>
-public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, float[]? TokenWeights = null, int[]? Tasks = null)
+public sealed partial record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, float[]? TokenWeights = null, int[]? Tasks = null)
 {
     public int Length => Ids.Length / Sequences;
 
@@ -41,7 +42,7 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, fl
         T[][]? rows;
         try
         {
-            rows = JsonSerializer.Deserialize<T[][]>(File.ReadAllBytes(path));
+            rows = (T[][]?)JsonSerializer.Deserialize(File.ReadAllBytes(path), typeof(T[][]), Rows.Default);
         }
         catch (JsonException e)
         {
@@ -58,4 +59,8 @@ public sealed record TraceInput(int[] Ids, int Sequences, int[]? Mask = null, fl
                 throw new CheckpointException(path, $"{value} is not {what} (0 to {max})");
         return rows;
     }
+
+    [JsonSerializable(typeof(int[][]))]
+    [JsonSerializable(typeof(float[][]))]
+    private sealed partial class Rows : JsonSerializerContext;
 }

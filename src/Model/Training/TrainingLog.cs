@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -39,7 +40,7 @@ public sealed class TrainingLog : IDisposable
             line["dropped_per_token"] = new JsonArray([.. step.DroppedPerToken.Select(static d => (JsonNode)d)]);
         if (validation is { } value)
             line["validation_loss"] = value;
-        _file.Write([.. JsonSerializer.SerializeToUtf8Bytes(line), (byte)'\n']);
+        _file.Write(Encoding.UTF8.GetBytes(line.ToJsonString() + '\n'));
         _file.Flush();
     }
 

@@ -39,7 +39,7 @@ internal unsafe struct BlockAttention<V> : IJob where V : struct, ILanes<V>
         int kvHead = index % View.Layout.KvHeads, block = Blocks - 1 - index / View.Layout.KvHeads / Count;
         ref readonly Sequence s = ref View.Sequences[index / View.Layout.KvHeads % Count];
         int first = block * QueryBlock, end = Math.Min(s.Queries, first + QueryBlock);
-        if (first >= end || FlashAttention<V>.Takes(s))
+        if (first >= end || CachedAttention<V>.Takes(s))
             return;
 
         int d = View.Layout.HeadDim, dv = View.Layout.ValueDim, panels = (end - first + NR - 1) / NR;

@@ -29,23 +29,21 @@ internal sealed unsafe partial class CpuBackend<V>
 
     private void RunAttention(in AttentionView view, int sequences)
     {
-        FlashAttention<V> few = new() { View = view };
-        BlockAttention<V> many = new() { View = view, Count = sequences };
-        bool anyFew = false;
+        BlockAttention<V> job = new() { View = view, Count = sequences };
         long work = 0;
         for (int i = 0; i < sequences; i++)
         {
             ref readonly Sequence s = ref view.Sequences[i];
-            anyFew |= FlashAttention<V>.Takes(s);
-            if (!FlashAttention<V>.Takes(s))
-                many.Blocks = Math.Max(many.Blocks, many.QueryBlocks(s));
+            if (CachedAttention<V>.Takes(s))
+                continue;
+            job.Blocks = Math.Max(job.Blocks, job.QueryBlocks(s));
             work += (long)s.Queries * s.Keys * view.QRow;
         }
-        many.Scratch = few.Scratch = _scratch.Get<float>(Math.Max(anyFew ? few.ScratchPerWorker : 0, many.Blocks > 0 ? many.ScratchPerWorker : 0) * _pool.Threads);
-        if (many.Blocks > 0)
-            _pool.Run(many.Blocks * sequences * view.Layout.KvHeads, many, alone: work < 2 * Piece);
-        if (anyFew)
-            _pool.Run(sequences * view.Layout.KvHeads, few, alone: work < 2 * Piece);
+        CachedAttention<V>.Run(_pool, _scratch, view, sequences);
+        if (job.Blocks == 0)
+            return;
+        job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
+        _pool.Run(job.Blocks * sequences * view.Layout.KvHeads, job, alone: work < 2 * Piece);
     }
 
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,

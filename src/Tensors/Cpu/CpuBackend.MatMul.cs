@@ -90,53 +90,43 @@ internal sealed unsafe partial class CpuBackend<V>
     /// <summary>y[rows] = x[rows] · wᵀ</summary>
     private void AddForward(Tensor x, int start, int end, Tensor w, Tensor y) => _gemm.Add(new Product
     {
-        A = x.Pointer<float>() + (long)start * x.Cols,
-        ARow = x.Cols,
-        ACol = 1,
-        B = w.Pointer<byte>(),
-        BType = w.DType,
-        BRow = 1,
-        BCol = w.Cols,
-        C = y.Pointer<float>() + (long)start * y.Cols,
+        A = Rows(x, start),
+        B = Matrix(w, kMajor: false),
+        C = Row(y, start),
         CRow = y.Cols,
         M = end - start,
         N = w.Rows,
-        K = x.Cols,
+        K = w.Cols,
     });
 
     /// <summary>dx[rows] += dy[rows] · w</summary>
     private void AddGradInput(Tensor dy, int start, int end, Tensor w, Tensor dx) => _gemm.Add(new Product
     {
-        A = dy.Pointer<float>() + (long)start * dy.Cols,
-        ARow = dy.Cols,
-        ACol = 1,
-        B = w.Pointer<byte>(),
-        BType = w.DType,
-        BRow = w.Cols,
-        BCol = 1,
-        C = dx.Pointer<float>() + (long)start * dx.Cols,
+        A = Rows(dy, start),
+        B = Matrix(w, kMajor: true),
+        C = Row(dx, start),
         CRow = dx.Cols,
         M = end - start,
         N = w.Cols,
-        K = dy.Cols,
+        K = w.Rows,
         Accumulate = true,
     });
 
     /// <summary>dw += dy[rows]ᵀ · x[rows]</summary>
-    private void AddGradWeight(Tensor dy, Tensor x, int start, int end, Tensor dw) => _gemm.Add(new Product
+    private void AddGradWeight(Tensor dy, Tensor x, int start, int end, Tensor dw) =>
+        AddGradWeight(Rows(dy, start), Rows(x, start), end - start, dw);
+
+    private void AddGradWeight(Operand dy, Operand x, int rows, Tensor dw)
     {
-        A = dy.Pointer<float>() + (long)start * dy.Cols,
-        ARow = 1,
-        ACol = dy.Cols,
-        B = x.Pointer<float>() + (long)start * x.Cols,
-        BType = DType.F32,
-        BRow = x.Cols,
-        BCol = 1,
-        C = dw.Pointer<float>(),
-        CRow = dw.Cols,
-        M = dy.Cols,
-        N = x.Cols,
-        K = end - start,
-        Accumulate = true,
-    });
+        dy.KMajor = x.KMajor = true;
+        _gemm.Add(new Product { A = dy, B = x, C = dw.Pointer<float>(), CRow = dw.Cols, M = dw.Rows, N = dw.Cols, K = rows, Accumulate = true });
+    }
+
+    private static float* Row(Tensor x, int row) => x.Pointer<float>() + (long)row * x.Cols;
+
+    /// <summary>The rows of an F32 tensor from one on.</summary>
+    private static Operand Rows(Tensor x, int start) => new() { P = Row(x, start), Stride = x.Cols };
+
+    /// <summary>A matrix of weights.</summary>
+    private static Operand Matrix(Tensor w, bool kMajor) => new() { P = w.Pointer<byte>(), Type = w.DType, Stride = w.Cols, KMajor = kMajor };
 }

@@ -2,32 +2,6 @@ using System.Runtime.CompilerServices;
 
 namespace MoeFromScratch.Tensors.Cpu;
 
-/// <summary>One product C [M, N] = or += A [M, K] · B [K, N]. Of each pair of strides one is 1.</summary>
-internal unsafe struct Product
-{
-    public float* A;
-    public long ARow, ACol;
-    public void* B;
-    public DType BType;
-    public long BRow, BCol;
-    public float* C;
-    public long CRow;
-    public int M, N, K;
-    public bool Accumulate;
-
-    /// <summary>Where its packed A begins, counted in floats.</summary>
-    public long PackedA;
-
-    /// <summary>Number of its first piece among those of all products.</summary>
-    public int FirstPiece;
-
-    /// <summary>So few rows that reading the weights is all the work: no packing pays.</summary>
-    public readonly bool IsMatvec => M <= 8 && ACol == 1 && (ByDots || BCol == 1);
-
-    /// <summary>Weights contiguous along K make dot products; along N they are added up row by row.</summary>
-    public readonly bool ByDots => BRow == 1 && !Accumulate;
-}
-
 /// <summary>
 /// All matmuls: a list of products, one for a linear layer, one per expert for a grouped one, run together.
 /// <para>
@@ -35,17 +9,22 @@ internal unsafe struct Product
 /// second-level cache, keeps one panel of them in the first level, and streams the panels of A past it. Each element of C
 /// is a sum over K in one order, whatever the pieces are; K is never shared out.
 /// </para>
+/// <para>
+/// Products that scatter add to rows which others of them name too, so there a piece is a block of columns with all
+/// products, one after the other: balanced however unevenly the rows are spread over the products.
+/// </para>
 /// </summary>
-internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable where V : struct, ILanes<V>
+internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDisposable where V : struct, ILanes<V>
 {
     /// <summary>Depth of a block: a panel of B, KC · NR floats, fills half of a 32 KB first-level cache at 8 lanes.</summary>
     public const int KC = 256;
 
     private const int PanelsPerBlock = 4;              // of B, in one piece
     private const long PackedABudget = 8L << 20;       // floats: 32 MB
+    private const long ScatterBudget = 4L << 20;       // less, because every piece reads all of it
     private const long AloneBelow = 1 << 19;           // multiplications not worth waking anyone for
 
-    private readonly Scratch _packedA = new(poison), _packedB = new(poison);
+    private readonly Scratch _packedA = new(poison), _packedB = new(poison), _stage = new(poison), _few = new(poison);
     private Product[] _products = new Product[16];
     private int _count;
 
@@ -56,10 +35,10 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     /// <summary>Panels of A that stay in the second-level cache beside the block of B.</summary>
     private static int MCPanels => 192 * 1024 / (KC * MR * sizeof(float));
 
-    /// <summary>Queues a product. Products of one run write different elements.</summary>
+    /// <summary>Queues a product. Products of one run write different elements, unless they scatter.</summary>
     public void Add(in Product product)
     {
-        if (product.M == 0 || product.N == 0 || (product.K == 0 && product.Accumulate))
+        if (product.M == 0 || product.N == 0 || (product.K == 0 && (product.Accumulate || product.Scatter != null)))
             return;
         int most = (int)Math.Min(int.MaxValue, Math.Max(MCPanels, PackedABudget / ((long)Math.Max(product.K, 1) * MR)) * MR);
         for (int row = 0; row < product.M; row += most)
@@ -68,9 +47,21 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
                 Array.Resize(ref _products, 2 * _count);
             ref Product p = ref _products[_count++];
             p = product;
-            p.A += row * product.ARow;
-            p.C += row * product.CRow;
             p.M = Math.Min(most, product.M - row);
+            if (row == 0)
+                continue;
+            if (p.A.KMajor)
+                p.A.P = (float*)p.A.P + row;
+            else
+                p.A = p.A.From(row);
+            if (p.Scatter == null)
+            {
+                p.C += row * p.CRow;
+                continue;
+            }
+            p.Scatter += row;
+            if (p.Weight != null)
+                p.Weight += row;
         }
     }
 
@@ -79,15 +70,19 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     {
         fixed (Product* products = _products)
         {
-            Matvec<V>.Run(pool, products, _count);
+            RunFewRows(products);
             for (int start = 0; start < _count;)
             {
                 int end = start;
                 long floats = 0;
-                for (; end < _count && (end == start || floats + PackedSize(products[end]) <= PackedABudget); end++)
+                for (; end < _count; end++)
                 {
-                    products[end].PackedA = floats;
-                    floats += PackedSize(products[end]);
+                    bool again = end > start && SameA(products[end], products[end - 1]);
+                    long size = again ? 0 : PackedSize(products[end]);
+                    if (end > start && floats + size > (products[end].Scatter == null ? PackedABudget : ScatterBudget))
+                        break;
+                    products[end].PackedA = again ? products[end - 1].PackedA : floats;
+                    floats += size;
                 }
                 RunPacked(products + start, end - start, floats);
                 start = end;
@@ -100,6 +95,8 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
     {
         _packedA.Dispose();
         _packedB.Dispose();
+        _stage.Dispose();
+        _few.Dispose();
     }
 
     /// <summary>C = or += A·B of packed panels: a ⌈m/MR⌉ × [k][MR], b ⌈n/NR⌉ × [k][NR].</summary>
@@ -111,6 +108,8 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
             for (int i = 0; i < m; i += MR, panel += (long)k * MR)
             {
                 float* tile = c + i * ldc + j;
+                for (int row = 0; row < Math.Min(MR, m - i); row++)   // rows of C lie far apart, so no hardware sees them coming
+                    Prefetch.Read(tile + row * ldc);
                 if (m - i >= MR && n - j >= NR)
                     GemmKernels<V>.Tile(k, panel, b, tile, ldc, accumulate);
                 else
@@ -162,117 +161,41 @@ internal sealed unsafe class Gemm<V>(WorkerPool pool, bool poison) : IDisposable
         return products + low;
     }
 
-    // ── many rows ───────────────────────────────────────────────────────────────────────────────────────────────
+    // ── few rows ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    private void RunPacked(Product* products, int count, long packedFloats)
+    /// <summary>The products of few rows: what packing would do to theirs, and scattering, is so little that the caller does it.</summary>
+    private void RunFewRows(Product* products)
     {
-        float* packedA = _packedA.Get<float>(packedFloats);
-        int packs = 0;
-        long work = 0;
-        for (int i = 0; i < count; i++)
-        {
-            products[i].FirstPiece = packs;
+        long floats = 0;
+        for (int i = 0; i < _count; i++)
             if (products[i].IsMatvec)
+                floats += products[i].M * ((products[i].A.IsPlain ? 0 : products[i].K) + (long)(products[i].Scatter == null ? 0 : products[i].N));
+        float* target = null;
+        long targetRow = 0;
+        float* free = floats == 0 ? null : _few.Get<float>(floats);
+        for (int i = 0; i < _count; i++)
+        {
+            ref Product p = ref products[i];
+            if (!p.IsMatvec)
                 continue;
-            packs += PackPieces(products[i]);
-            work += (long)products[i].M * products[i].N * products[i].K;
-        }
-        if (packs == 0)
-            return;
-        bool alone = work < AloneBelow;
-        pool.Run(packs, new PackJob { Products = products, Count = count, PackedA = packedA }, alone);
-
-        int pieces = 0;
-        for (int i = 0; i < count; i++)
-        {
-            products[i].FirstPiece = pieces;
-            if (!products[i].IsMatvec)
-                pieces += RowBlocks(products[i]) * Blocks(products[i].N, NB);
-        }
-        float* packedB = _packedB.Get<float>((long)KC * NB * pool.Threads);
-        pool.Run(pieces, new MultiplyJob { Products = products, Count = count, PackedA = packedA, PackedB = packedB }, alone);
-    }
-
-    /// <summary>Blocks of rows: few, because each packs B anew, but enough to share out a product with few columns.</summary>
-    private static int RowBlocks(in Product p) => Blocks(Blocks(p.M, MR), (Blocks(p.N, NB) >= 8 ? 4 : 1) * MCPanels);
-
-    /// <summary>Panels of A per packing piece: about 32 thousand elements.</summary>
-    private static int PackPanels(int k) => Math.Max(1, (1 << 15) / (Math.Max(k, 1) * MR));
-
-    private static int PackPieces(in Product p) => Blocks(Blocks(p.M, MR), PackPanels(p.K));
-
-    private struct PackJob : IJob
-    {
-        public Product* Products;
-        public int Count;
-        public float* PackedA;
-
-        /// <summary>Layout: [block of KC][panel][k][MR].</summary>
-        public readonly void Run(int index, int worker)
-        {
-            Product* p = Find(Products, Count, index);
-            int panels = Blocks(p->M, MR), size = PackPanels(p->K);
-            int first = (index - p->FirstPiece) * size, row = first * MR;
-            int rows = Math.Min(p->M, (first + size) * MR) - row;
-            for (int k = 0; k < p->K; k += KC)
+            if (!p.A.IsPlain)
             {
-                int kc = Math.Min(KC, p->K - k);
-                float* to = PackedA + p->PackedA + ((long)k * panels + (long)first * kc) * MR;
-                if (p->ACol == 1)
-                    PackAcross<F32>(p->A, row * p->ARow + k, p->ARow, rows, kc, to, MR);
-                else
-                    PackAlong<F32>(p->A, row + k * p->ACol, p->ACol, rows, kc, to, MR);
+                p.A.Stage<V>(0, p.M, 0, p.K, free);
+                p.A = new Operand { P = free, Stride = p.K };
+                free += (long)p.M * p.K;
+            }
+            if (p.Scatter != null)   // into rows of its own first
+            {
+                target = p.C;
+                p.C = free;
+                (targetRow, p.CRow) = (p.CRow, p.N);
+                free += (long)p.M * p.N;
             }
         }
-    }
-
-    private struct MultiplyJob : IJob
-    {
-        public Product* Products;
-        public int Count;
-        public float* PackedA, PackedB;
-
-        public readonly void Run(int index, int worker)
-        {
-            Product* p = Find(Products, Count, index);
-            int piece = index - p->FirstPiece, columnBlocks = Blocks(p->N, NB), panels = Blocks(p->M, MR);
-            int perBlock = Blocks(panels, RowBlocks(*p));
-            int firstPanel = piece / columnBlocks * perBlock, lastPanel = Math.Min(panels, firstPanel + perBlock);
-            int column = piece % columnBlocks * NB, columns = Math.Min(NB, p->N - column);
-            float* b = PackedB + (long)worker * KC * NB;
-
-            int k = 0;
-            do
-            {
-                int kc = Math.Min(KC, p->K - k);
-                PackB(p, k, kc, column, columns, b);
-                for (int panel = firstPanel; panel < lastPanel; panel += MCPanels)
-                {
-                    int row = panel * MR, rows = Math.Min(p->M, Math.Min(lastPanel, panel + MCPanels) * MR) - row;
-                    float* a = PackedA + p->PackedA + ((long)k * panels + (long)panel * kc) * MR;
-                    Multiply(rows, columns, kc, a, b, p->C + row * p->CRow + column, p->CRow, p->Accumulate || k > 0);
-                }
-                k += KC;
-            }
-            while (k < p->K);
-        }
-
-        private static void PackB(Product* p, int k, int kc, int column, int columns, float* to)
-        {
-            switch (p->BType)
-            {
-                case DType.F32: PackB<F32>(p, k, kc, column, columns, to); break;
-                case DType.BF16: PackB<BF16>(p, k, kc, column, columns, to); break;
-                default: PackB<F16>(p, k, kc, column, columns, to); break;
-            }
-        }
-
-        private static void PackB<TElement>(Product* p, int k, int kc, int column, int columns, float* to) where TElement : IElement
-        {
-            if (p->BCol == 1)
-                PackAlong<TElement>(p->B, column + k * p->BRow, p->BRow, columns, kc, to, NR);
-            else
-                PackAcross<TElement>(p->B, column * p->BCol + k, p->BCol, columns, kc, to, NR);
-        }
+        Matvec<V>.Run(pool, products, _count);
+        for (int i = 0; i < _count; i++)
+            if (products[i] is { IsMatvec: true, Scatter: not null } p)
+                for (int row = 0; row < p.M; row++)
+                    RowMath<V>.AddScaled(p.Weight == null ? 1 : p.Weight[row], p.C + row * p.CRow, target + p.Scatter[row] * targetRow, p.N);
     }
 }

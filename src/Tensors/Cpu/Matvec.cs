@@ -33,7 +33,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         public readonly void Run(int index, int worker)
         {
             Product* p = Gemm<V>.Find(Products, Count, index);
-            switch (p->BType)
+            switch (p->B.Type)
             {
                 case DType.F32: Run<F32>(p, index - p->FirstPiece); break;
                 case DType.BF16: Run<BF16>(p, index - p->FirstPiece); break;
@@ -54,25 +54,42 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
             int n = piece * StripColumns, count = Math.Min(StripColumns, p->N - n), k = 0;
             for (int m = 0; m < p->M && !p->Accumulate; m++)
                 new Span<float>(p->C + m * p->CRow + n, count).Clear();
-            byte* w = (byte*)p->B + (long)n * p->BType.Size();
-            for (; k <= p->K - 4; k += 4, w += 4 * p->BRow * p->BType.Size())
+            byte* w = (byte*)p->B.P + (long)n * p->B.Type.Size();
+            for (; k <= p->K - 4; k += 4, w += 4 * p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Add4<TElement>(p->A + m * p->ARow + k, w, p->BRow, count, p->C + m * p->CRow + n);
-            for (; k < p->K; k++, w += p->BRow * p->BType.Size())
+                    MatvecKernels<V>.Add4<TElement>(Line(p, m) + k, w, p->B.Stride, count, p->C + m * p->CRow + n);
+            for (; k < p->K; k++, w += p->B.Stride * p->B.Type.Size())
                 for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Add<TElement>(p->A[m * p->ARow + k], w, count, p->C + m * p->CRow + n);
+                    MatvecKernels<V>.Add<TElement>(Line(p, m)[k], w, count, p->C + m * p->CRow + n);
         }
 
+        /// <summary>Four rows of weights at a time, a quarter of the piece apart; rows of A in pairs.</summary>
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
-            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* w = (byte*)p->B + n * p->BCol * p->BType.Size();
-            for (; n <= end - 4; n += 4, w += 4 * p->BCol * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    MatvecKernels<V>.Dot4<TElement>(p->A + m * p->ARow, w, p->BCol, p->K, p->C + m * p->CRow + n);
-            for (; n < end; n++, w += p->BCol * p->BType.Size())
-                for (int m = 0; m < p->M; m++)
-                    p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(p->A + m * p->ARow, w, 0, p->K);
+            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size), quarter = (end - n) / 4;
+            long row = p->B.Stride * TElement.Size;
+            for (int last = n + quarter; n < last; n++)
+            {
+                byte* w = (byte*)p->B.P + n * row;
+                for (int half = 0; half < 4; half += 2)
+                    for (int m = 0; m < p->M - 1; m += 2)
+                        MatvecKernels<V>.Dot2By2<TElement>(Line(p, m), p->A.Stride, w + half * quarter * row, quarter * p->B.Stride, p->K,
+                            p->C + m * p->CRow + n + half * quarter, p->CRow, quarter);
+                if (p->M % 2 == 1)
+                    MatvecKernels<V>.Dot4<TElement>(Line(p, p->M - 1), w, quarter * p->B.Stride, p->K, p->C + (p->M - 1) * p->CRow + n, quarter);
+                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, quarter * p->B.Stride, p->K); i++)
+                    Row<TElement>(p, n + i * quarter);
+            }
+            for (n += 3 * quarter; n < end; n++)
+                Row<TElement>(p, n);
+        }
+
+        private static float* Line(Product* p, int m) => (float*)p->A.Row(m);
+
+        private static void Row<TElement>(Product* p, int n) where TElement : IElement
+        {
+            for (int m = 0; m < p->M; m++)
+                p->C[m * p->CRow + n] = MatvecKernels<V>.Dot<TElement>(Line(p, m), p->B.P, n * p->B.Stride, p->K);
         }
     }
 }

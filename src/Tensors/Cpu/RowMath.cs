@@ -61,6 +61,47 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
             Tail.Store(V.MulAdd(scale, Tail.Load<V>(x + i, d - i), Tail.Load<V>(y + i, d - i)), y + i, d - i);
     }
 
+    /// <summary>y[d] = f(a[d]) · b[d]</summary>
+    public static void Gated<TOp>(float* a, float* b, float* y, int d) where TOp : struct, IUnary
+    {
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+            (TOp.Apply(V.Load(a + i)) * V.Load(b + i)).Store(y + i);
+        if (i < d)
+            Tail.Store(TOp.Apply(Tail.Load<V>(a + i, d - i)) * Tail.Load<V>(b + i, d - i), y + i, d - i);
+    }
+
+    /// <summary>Of h = f(a) · b with gradient alpha · dh: a and b become their gradients; returns Σ_d h[d] · dh[d].</summary>
+    public static float GatedGrad<TOp>(float* a, float* b, float* dh, float alpha, int d) where TOp : struct, IUnary
+    {
+        V scale = V.Of(alpha), sum = V.Of(0);
+        int i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+        {
+            V va = V.Load(a + i), vb = V.Load(b + i), f = TOp.Apply(va), g = V.Load(dh + i);
+            sum = V.MulAdd(f * vb, g, sum);
+            (scale * g * vb * TOp.Slope(va)).Store(a + i);
+            (scale * g * f).Store(b + i);
+        }
+        float total = V.Sum(sum);
+        return i < d ? total + GatedGradTail<TOp>(a + i, b + i, dh + i, alpha, d - i) : total;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float GatedGradTail<TOp>(float* a, float* b, float* dh, float alpha, int d) where TOp : struct, IUnary
+    {
+        float* padded = stackalloc float[3 * 16];
+        new Span<float>(padded, 3 * 16).Clear();
+        Span<float> da = new(padded, d), db = new(padded + 16, d);
+        new Span<float>(a, d).CopyTo(da);
+        new Span<float>(b, d).CopyTo(db);
+        new Span<float>(dh, d).CopyTo(new Span<float>(padded + 32, d));
+        float sum = GatedGrad<TOp>(padded, padded + 16, padded + 32, alpha, V.Count);
+        da.CopyTo(new Span<float>(a, d));
+        db.CopyTo(new Span<float>(b, d));
+        return sum;
+    }
+
     /// <summary>y[d] *= alpha</summary>
     public static void Scale(float alpha, float* y, int d)
     {

@@ -1,3 +1,5 @@
+using MoeFromScratch.Tensors.Cpu;
+
 namespace MoeFromScratch.Tensors.Tests;
 
 /// <summary>Vectors of every width do what one lane does, and one lane does what double arithmetic says.</summary>
@@ -51,7 +53,7 @@ public sealed unsafe class LanesTests
     private static void Widen<V>() where V : struct, ILanes<V>
     {
         ushort* bits = stackalloc ushort[16];
-        float* wide = stackalloc float[16];
+        float* wide = stackalloc float[16], finite = stackalloc float[16];
         for (int first = 0; first < 65536; first += V.Count)
         {
             for (int i = 0; i < V.Count; i++)
@@ -59,10 +61,14 @@ public sealed unsafe class LanesTests
             V.LoadBF16(bits).Store(wide);
             for (int i = 0; i < V.Count; i++)
                 Assert.Equal(BitConverter.SingleToUInt32Bits(DTypes.FromBF16(bits[i])), BitConverter.SingleToUInt32Bits(wide[i]));
+            V.LoadFiniteF16(bits).Store(finite);
+            Assert.Equal((first & 0x7C00) != 0x7C00, F16.IsFinite(bits, 0, V.Count));   // a vector's patterns share their exponent
             V.LoadF16(bits).Store(wide);
             for (int i = 0; i < V.Count; i++)
             {
                 float expected = DTypes.FromF16(bits[i]);
+                Assert.Equal(BitConverter.SingleToUInt32Bits(float.IsFinite(expected) ? expected : finite[i]), BitConverter.SingleToUInt32Bits(finite[i]));
+                Assert.Equal(float.IsFinite(expected), F16.IsFinite(bits, i, 1));
                 if (float.IsNaN(expected))
                     Assert.True(float.IsNaN(wide[i]));
                 else

@@ -45,16 +45,13 @@ public sealed record FfnExpertsConfig(int Count, int IntermediateSize) : ExpertB
             }
             down[e] = outputs?.Part([d, f], e * matrix) ?? expert["down_proj"].Get("weight", [d, f], init);
         }
-        return new FfnExperts(this, first, gate, up, down);
+        return new FfnExperts(this, first, [.. gate, .. up, .. down]);
     }
 }
 
-public sealed class FfnExperts(FfnExpertsConfig config, int first, Tensor[] gate, Tensor[] up, Tensor[] down) : FfnBank(config, first)
+/// <param name="weights">Of all experts first the gates [F, D], then the ups [F, D], then the downs [D, F].</param>
+public sealed class FfnExperts(FfnExpertsConfig config, int first, Tensor[] weights) : ExpertBank(config, first)
 {
-    protected override Tensor Compute(Tape g, Tensor rows, in Routing r)
-    {
-        SlotRange slots = Slots(r);
-        Tensor h = g.Gated<Silu>(g.GroupedLinear(rows, slots, gate), g.GroupedLinear(rows, slots, up));         // [S, F]
-        return g.GroupedLinear(h, slots, down);                                                                 // [S, D]
-    }
+    public override Tensor Apply(Tape g, Tensor x, in Routing r, Tensor? onto) =>
+        g.GatedExperts<Silu>(x, new ExpertSlots(r.Token, r.Weight, Slots(r)), weights, onto, r.Detail?.GradientScale);   // [T, D]
 }

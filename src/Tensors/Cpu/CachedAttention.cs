@@ -1,0 +1,157 @@
+namespace MoeFromScratch.Tensors.Cpu;
+
+/// <summary>
+/// Attention forward for a few queries over many keys, as in decoding, where reading keys and values is all the work. A piece is a
+/// chunk of a sequence's keys with all heads: whole rows, read once and where they lie, in four long runs as
+/// <see cref="MatvecKernels{V}"/> likes them, while queries, scores and sums stay in the first level of the cache. Each piece
+/// leaves a maximum, a sum and an unnormalised output per query and head (Dao et al., 2022), which <see cref="Merge"/>
+/// brings together in the order of the chunks. Chunks follow from the number of keys alone.
+/// </summary>
+internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
+{
+    private const int FewQueries = 8, Block = 32, MostChunks = 64;
+
+    private AttentionView _view;
+    private int _queries, _chunk, _chunks;
+    private float* _partials, _scores;
+
+    /// <summary>Whether a sequence has few queries.</summary>
+    public static bool Takes(in Sequence s) => s.Queries <= FewQueries;
+
+    /// <summary>Runs those of the sequences that have few queries. y, lse: as for queries that see nothing.</summary>
+    public static void Run(WorkerPool pool, Scratch scratch, in AttentionView view, int sequences)
+    {
+        CachedAttention<V> job = new() { _view = view };
+        int longest = 0;
+        long work = 0;
+        for (int i = 0; i < sequences; i++)
+        {
+            ref readonly Sequence s = ref view.Sequences[i];
+            if (!Takes(s) || s.Queries == 0)
+                continue;
+            (int from, int to) = view.Reach(s, 0, s.Queries - 1);
+            longest = Math.Max(longest, to - from);
+            job._queries = Math.Max(job._queries, s.Queries);
+            work += (long)s.Queries * (to - from) * view.QRow;
+        }
+        if (longest == 0)
+            return;
+        job._chunk = Block * Blocks(longest, Block * MostChunks);
+        job._chunks = Blocks(longest, job._chunk);
+        long partials = (long)sequences * job._chunks * job.Partial, scores = (long)job._queries * view.Layout.Heads * Block;
+        job._partials = scratch.Get<float>(partials + pool.Threads * scores);
+        job._scores = job._partials + partials;
+        pool.Run(sequences * job._chunks, job, alone: work < 1 << 16);
+        pool.Run(sequences * job._queries, new Merge { Of = job }, alone: work < 1 << 22);
+    }
+
+    public readonly void Run(int index, int worker)
+    {
+        ref readonly Sequence s = ref _view.Sequences[index / _chunks];
+        if (!Takes(s) || s.Queries == 0)
+            return;
+        (int from, int to) = _view.Reach(s, 0, s.Queries - 1);
+        from += index % _chunks * _chunk;
+        to = Math.Min(to, from + _chunk);
+
+        int states = s.Queries * _view.Layout.Heads;
+        float* max = _partials + index * Partial, sum = max + states, y = sum + states, scores = _scores + (long)worker * _queries * _view.Layout.Heads * Block;
+        new Span<float>(max, states).Fill(float.NegativeInfinity);
+        new Span<float>(sum, states * (1 + _view.Layout.ValueDim)).Clear();
+        for (int key = from; key < to; key += Block)
+            Attend(s, key, Math.Min(Block, to - key), max, sum, y, scores);
+    }
+
+    /// <summary>Maxima, sums and outputs of one chunk.</summary>
+    private readonly long Partial => (long)_queries * _view.Layout.Heads * (2 + _view.Layout.ValueDim);
+
+    private static int Blocks(int count, int size) => (count + size - 1) / size;
+
+    private readonly void Attend(in Sequence s, int key, int count, float* max, float* sum, float* y, float* scores)
+    {
+        int quarter = count / 4, heads = _view.Layout.Heads, d = _view.Layout.HeadDim, dv = _view.Layout.ValueDim, group = _view.Group;
+        float* keys = _view.K + (s.Key + key) * _view.KRow, values = _view.V + (s.Key + key) * _view.VRow, queries = _view.Q + s.Query * _view.QRow;
+
+        for (int j = 0; j < count; j = Next(j, quarter))
+            for (int state = 0; state < s.Queries * heads;)
+                for (float* k = keys + j * _view.KRow, end = k + _view.KRow; k < end; k += d)
+                    for (int g = 0; g < group; g++, state++)
+                        if (j < quarter)
+                            MatvecKernels<V>.Dot4<F32>(queries + (long)state * d, k, quarter * _view.KRow, d, scores + state * Block + j, quarter);
+                        else
+                            scores[state * Block + j] = RowMath<V>.Dot(queries + (long)state * d, k, d);
+        for (int state = 0; state < s.Queries * heads; state++)
+        {
+            _view.ScaleAndHide<V>(scores + state * Block, s, state / heads, key, count);
+            Absorb(scores + state * Block, count, ref max[state], ref sum[state], y + (long)state * dv, dv);
+        }
+        for (int j = 0; j < count; j = Next(j, quarter))
+            for (int state = 0; state < s.Queries * heads;)
+                for (float* v = values + j * _view.VRow, end = v + _view.VRow; v < end; v += dv)
+                    for (int g = 0; g < group; g++, state++)
+                        if (j < quarter)
+                            MatvecKernels<V>.Add4<F32>(scores + state * Block + j, v, quarter * _view.VRow, dv, y + (long)state * dv, quarter);
+                        else
+                            RowMath<V>.AddScaled(scores[state * Block + j], v, y + (long)state * dv, dv);
+    }
+
+    /// <summary>Turns scores into e^(score − max) under a maximum that may have risen, and what was summed before with it.</summary>
+    private static void Absorb(float* scores, int count, ref float max, ref float sum, float* y, int dv)
+    {
+        float top = MathF.Max(max, RowMath<V>.Max(scores, count));
+        if (float.IsNegativeInfinity(top))
+        {
+            new Span<float>(scores, count).Clear();
+            return;
+        }
+        if (top > max)
+        {
+            float shrink = MathF.Exp(max - top);
+            sum *= shrink;
+            RowMath<V>.Scale(shrink, y, dv);
+            max = top;
+        }
+        sum += RowMath<V>.Exp(scores, top, scores, count);
+    }
+
+    /// <summary>The first quarter's rows take one of each other quarter along; what is left over goes alone.</summary>
+    private static int Next(int j, int quarter) => j == quarter - 1 ? 4 * quarter : j + 1;
+
+    /// <summary>One query: y = Σ_c e^(max_c − max) · y_c / sum, sum = Σ_c e^(max_c − max) · sum_c, a sink being a chunk without output.</summary>
+    private struct Merge : IJob
+    {
+        public CachedAttention<V> Of;
+
+        public readonly void Run(int index, int worker)
+        {
+            AttentionView view = Of._view;
+            int sequence = index / Of._queries, i = index % Of._queries, heads = view.Layout.Heads, dv = view.Layout.ValueDim;
+            ref readonly Sequence s = ref view.Sequences[sequence];
+            if (!Takes(s) || i >= s.Queries)
+                return;
+            int states = s.Queries * heads;
+            for (int head = 0; head < heads; head++)
+            {
+                int state = i * heads + head;
+                float* part = Of._partials + (long)sequence * Of._chunks * Of.Partial;
+                float top = view.Sinks == null ? float.NegativeInfinity : view.Sinks[head];
+                for (int c = 0; c < Of._chunks; c++)
+                    top = MathF.Max(top, part[c * Of.Partial + state]);
+                if (float.IsNegativeInfinity(top))
+                    continue;
+                float sum = view.Sinks == null ? 0 : MathF.Exp(view.Sinks[head] - top);
+                float* y = view.Y + (s.Query + i) * view.YRow + (long)head * dv;
+                for (int c = 0; c < Of._chunks; c++, part += Of.Partial)
+                {
+                    float share = MathF.Exp(part[state] - top);
+                    if (share == 0)
+                        continue;
+                    sum += share * part[states + state];
+                    RowMath<V>.AddScaled(share, part + 2 * states + (long)state * dv, y, dv);
+                }
+                RowMath<V>.Scale(1 / sum, y, dv);
+                view.Lse[(long)(s.Query + i) * heads + head] = top + MathF.Log(sum);
+            }
+        }
+    }
+}
