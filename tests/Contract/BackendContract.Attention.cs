@@ -70,6 +70,11 @@ public abstract partial class BackendContract
         new("sinks and a mask that hides most, some queries see nothing", 4, 2, 9, Ragged, Visible: 0.1f, Sinks: true),
         new("sinks and queries of no sequence", 2, 1, 8, [1, 4, 2, 4], UnusedRows: 2, Sinks: true),
         new("sinks and narrower values", 6, 2, 12, Ragged, Kv: 8, Sinks: true),
+        new("several blocks of queries and keys", 2, 1, 24, [0, 290, 0, 301]),
+        new("several blocks, bidirectional", 2, 2, 16, [0, 200, 0, 200], Causal: false),
+        new("several blocks, window shorter than one", 4, 1, 16, [0, 150, 0, 260], Window: 40),
+        new("several blocks, mask and window", 2, 1, 12, [0, 120, 0, 210, 120, 9, 3, 100], Window: 105, Visible: 0.5f, Sinks: true),
+        new("several blocks, the first queries see nothing", 2, 1, 8, [0, 230, 0, 110]),
     ];
 
     public static TheoryData<string> AttentionNames => [.. AttentionCases.Select(c => c.Name)];
@@ -186,6 +191,17 @@ public abstract partial class BackendContract
             t.Input([1, 4], [9f, 1, 2, 8]), t.Input([1], [1]), t.Input([1], [half]), layout, t.Output("y", [1, 4]))).Single().Floats;
         Assert.All(y.Zip([9, -4, 2, 8]), static p => Assert.Equal(p.Second, p.First, 1e-5f));
     }
+
+    /// <summary>Each position is met several times, or once: the two ways to their sines give the same.</summary>
+    [Theory, InlineData(1), InlineData(4)]
+    public void Rope_of_several_sequences(int sequences) => Agree(Elementwise, t =>
+    {
+        const int Length = 19, H = 3, K = 26;
+        Tensor positions = t.Input([sequences * Length], [.. Enumerable.Range(0, sequences * Length).Select(static i => i * 7 % Length)]);
+        RopeLayout layout = new(K, Magnitude: 0.5f);
+        t.Backend.Rope(t.Normal([sequences * Length, H * K]), positions, Frequencies(t, K), layout, t.Output("y", [sequences * Length, H * K]));
+        t.Backend.RopeGrad(t.Normal([sequences * Length, H * K]), positions, Frequencies(t, K), layout, t.Accumulator("dx", [sequences * Length, H * K]));
+    });
 
     private static Tensor Positions(Trial t, int T) =>
         t.Input([T], [.. Enumerable.Range(0, T).Select(i => i == 0 ? 0 : t.Noise(60).Below(5000, i))]);

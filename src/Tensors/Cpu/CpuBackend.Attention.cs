@@ -52,7 +52,7 @@ internal sealed unsafe partial class CpuBackend<V>
         Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
         Check.AttentionGrad(q, k, v, sinks, y, dy, dq, dk, dv, dsinks);
         AttentionView view = View(q, k, v, sequences, visible, sinks, layout, y, lse);
-        FlashAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
+        BlockAttentionGrad<V> job = new() { View = view, Dy = dy.Pointer<float>(), Dq = Floats(dq), Dk = Floats(dk), Dv = Floats(dv) };
         job.Scratch = _scratch.Get<float>(job.ScratchPerWorker * _pool.Threads);
         _pool.Run(sequences.Rows * layout.KvHeads, job, alone: KeysOverlap(view.Sequences, sequences.Rows));
         if (dsinks is not null)

@@ -113,14 +113,14 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
             Tail.Store(scale * Tail.Load<V>(y + i, d - i), y + i, d - i);
     }
 
-    /// <summary>y[d] = e^(x[d] − shift); returns the sum. y may be x.</summary>
+    /// <summary>y[d] = e^(x[d] − shift) for a shift that no x is above; returns the sum. y may be x.</summary>
     public static float Exp(float* x, float shift, float* y, int d)
     {
         V minus = V.Of(shift), sum = V.Of(0);
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
         {
-            V e = V.Exp(V.Load(x + i) - minus);
+            V e = LanesMath.Decay(V.Load(x + i) - minus);
             e.Store(y + i);
             sum += e;
         }
@@ -128,15 +128,15 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         return i < d ? total + ExpTail(x + i, shift, y + i, d - i) : total;
     }
 
-    /// <summary>y[d] += alpha · e^(x[d] − shift)</summary>
+    /// <summary>y[d] += alpha · e^(x[d] − shift) for a shift that no x is above, but for rounding.</summary>
     public static void AddExp(float alpha, float* x, float shift, float* y, int d)
     {
         V minus = V.Of(shift), scale = V.Of(alpha);
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
-            V.MulAdd(scale, V.Exp(V.Load(x + i) - minus), V.Load(y + i)).Store(y + i);
+            V.MulAdd(scale, LanesMath.Decay(V.Load(x + i) - minus), V.Load(y + i)).Store(y + i);
         if (i < d)
-            Tail.Store(V.MulAdd(scale, V.Exp(Tail.Load<V>(x + i, d - i) - minus), Tail.Load<V>(y + i, d - i)), y + i, d - i);
+            Tail.Store(V.MulAdd(scale, LanesMath.Decay(Tail.Load<V>(x + i, d - i) - minus), Tail.Load<V>(y + i, d - i)), y + i, d - i);
     }
 
     /// <summary>ln Σ_d e^x[d], blocks added up in double because vocabularies are long; −∞ where every x is.</summary>
@@ -152,7 +152,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
             V sum = V.Of(0);
             int i = start, end = Math.Min(d, start + Block);
             for (; i <= end - V.Count; i += V.Count)
-                sum += V.Exp(V.Load(x + i) - minus);
+                sum += LanesMath.Decay(V.Load(x + i) - minus);
             total += V.Sum(sum);
             if (i < end)
                 total += ExpTail(x + i, shift, rest, end - i);
@@ -163,7 +163,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static float ExpTail(float* x, float shift, float* y, int count)
     {
-        V e = V.Exp(Tail.Load<V>(x, count, float.NegativeInfinity) - V.Of(shift));
+        V e = LanesMath.Decay(Tail.Load<V>(x, count, float.NegativeInfinity) - V.Of(shift));
         Tail.Store(e, y, count);
         return V.Sum(e);
     }

@@ -24,6 +24,15 @@ public sealed unsafe class LanesTests
     }
 
     [Fact]
+    public void Decay_is_within_one_ulp_and_0_at_the_end()
+    {
+        Decay<Lanes1>();
+        Decay<Lanes4>();
+        Decay<Lanes8>();
+        Decay<Lanes16>();
+    }
+
+    [Fact]
     public void Arithmetic_agrees_with_one_lane()
     {
         Arithmetic<Lanes4>();
@@ -87,6 +96,24 @@ public sealed unsafe class LanesTests
         }
     }
 
+    private static void Decay<V>() where V : struct, ILanes<V>
+    {
+        float* y = stackalloc float[16];
+        for (int i = 0; i <= 100_000; i++)
+        {
+            float x = i * -8.7e-4f;
+            LanesMath.Decay(V.Of(x)).Store(y);
+            Assert.True(Math.Abs(y[0] - Math.Exp(x)) <= Ulp(y[0]), $"e^{x} is {Math.Exp(x)}, not {y[0]}");
+        }
+        foreach (float far in new[] { -88.1f, -104, -1e30f, float.NegativeInfinity })
+        {
+            LanesMath.Decay(V.Of(far)).Store(y);
+            Assert.Equal(0, y[0]);
+        }
+        LanesMath.Decay(V.Of(float.NaN)).Store(y);
+        Assert.True(float.IsNaN(y[0]));
+    }
+
     private static void Arithmetic<V>() where V : struct, ILanes<V>
     {
         Random random = new(1);
@@ -104,6 +131,7 @@ public sealed unsafe class LanesTests
             V va = V.Load(a), vb = V.Load(b);
             Assert.Equal(sum, V.Sum(va));
             Assert.Equal(max, V.HorizontalMax(va));
+            Same(V.Higher(va, vb), MathF.Max);
             Same(va + vb, (p, q) => p + q);
             Same(va - vb, (p, q) => p - q);
             Same(va * vb, (p, q) => p * q);

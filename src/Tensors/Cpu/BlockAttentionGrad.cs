@@ -8,7 +8,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// out, so causality saves half. A piece is a whole (sequence, key head), queries outside, keys inside: each sum has one order and
 /// nobody else writes to it.
 /// </summary>
-internal unsafe struct FlashAttentionGrad<V> : IJob where V : struct, ILanes<V>
+internal unsafe struct BlockAttentionGrad<V> : IJob where V : struct, ILanes<V>
 {
     /// <summary>Whole tiles of keys by 6, and of queries by 6 and by 8, 16 and 32.</summary>
     private const int Block = 96;
