@@ -1,10 +1,21 @@
 using BenchmarkDotNet.Running;
 using MoeFromScratch.Bench;
+using MoeFromScratch.Bench.Peers;
 using MoeFromScratch.Tensors;
+
+const int PeerRounds = 3;
 
 if (args is ["built-in", var folder])
     BuiltInStudy.Print(folder);
 else if (args is ["model", var shape, var dtype, var target])
     RandomModels.Write(shape, Enum.Parse<DType>(dtype), target);
+else if (args is ["ours", .. var measurement])
+    Ours.Print(measurement);
+else if (args is ["peers", var peers, .. var what])
+{
+    string models = Environment.GetEnvironmentVariable("MODELS") ?? Path.Combine(Path.GetTempPath(), "moe-models");
+    PeerMatch[] all = [.. PeerMatches.All(Path.GetFullPath(peers), models).Where(m => what.Length == 0 || what.Contains(m.What))];
+    PeerTable.Print(peers, all, PeerRounds, $"dotnet run -c Release --project bench -- {string.Join(' ', args)}");
+}
 else
     BenchmarkSwitcher.FromAssembly(typeof(GemmBench).Assembly).Run(args);

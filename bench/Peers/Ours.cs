@@ -1,0 +1,206 @@
+using System.Diagnostics;
+using System.Globalization;
+using MoeFromScratch.Autograd;
+using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Autograd.Weights;
+using MoeFromScratch.Model;
+using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Routers;
+using MoeFromScratch.Model.Training;
+using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Cpu;
+
+namespace MoeFromScratch.Bench.Peers;
+
+/// <summary>Our side of a match: one measurement, printed as lines "name, tab, value".</summary>
+internal static class Ours
+{
+    private const int Hidden = 1024, Tokens = 2048, Width = 2048, Experts = 8, BatchSize = 8, Context = 256, Prompt = 512, More = 64;
+
+    public static void Print(ReadOnlySpan<string> args)
+    {
+        using IBackend cpu = CpuBackend.Create();
+        switch (args)
+        {
+            case ["gemm", var t, var d, var n]:
+                Print("gemm", Gemm(cpu, Int(t), Int(d), Int(n)));
+                break;
+            case ["peak"]:
+                using (MachineLimits limits = new(Environment.ProcessorCount))
+                    Print("gemm", Rate(() => 1e-9 * limits.MultiplyAdd(), 15));
+                break;
+            case ["layer", var load]:
+                Print("layer", 1e3 / Rate(Layer(cpu, load), 9));
+                break;
+            case ["gain", var tau]:
+                Func<double> plain = Layer(cpu, "balanced"), with = Layer(cpu, tau);
+                Print("gain", Rate(with, 9) / Rate(plain, 9));
+                break;
+            case ["model", var shape, var dtype, var models]:
+                Model(cpu, Path.Combine(models, $"{shape}-{dtype}"), shape, Enum.Parse<DType>(dtype));
+                break;
+            case ["train"]:
+                Print("train", Training(cpu, RandomModels.Shapes["T"]));
+                break;
+            case ["routed", var work, var experts]:
+                ModelConfig config = Routed(cpu, RandomModels.Shapes[work == "train" ? "T" : "S"], double.Parse(experts, CultureInfo.InvariantCulture));
+                Print("rate", work == "train" ? Training(cpu, config) : Prefill(cpu, config));
+                break;
+            default:
+                throw new ArgumentException($"nothing is called {string.Join(' ', args!)}");
+        }
+        using Process process = Process.GetCurrentProcess();
+        Print("rss", process.PeakWorkingSet64 / (double)(1 << 20));
+    }
+
+    private static double Gemm(IBackend cpu, int t, int d, int n)
+    {
+        Tensor x = Inputs.Random(cpu, [t, d], 1), w = Inputs.Random(cpu, [n, d], 2), y = cpu.New([t, n]);
+        return Rate(() =>
+        {
+            cpu.Linear(x, w, y);
+            return 2e-9 * t * d * n;
+        }, 15);
+    }
+
+    /// <summary>A pass through the layer, whose router has to choose what the load prescribes.</summary>
+    /// <param name="load">"balanced", "half", "lonely", or MoE++'s tau of a layer with four zero-computation experts besides.</param>
+    private static Func<double> Layer(IBackend cpu, string load)
+    {
+        double[] shares = load switch
+        {
+            "balanced" => [.. Enumerable.Repeat(1.0 / Experts, Experts)],
+            "half" => [0.5, .. Enumerable.Repeat(0.5 / (Experts - 1), Experts - 1)],
+            "lonely" => [0, 0.5 / Tokens, .. Enumerable.Repeat((1 - 0.5 / Tokens) / (Experts - 2), Experts - 2)],
+            _ when double.Parse(load, CultureInfo.InvariantCulture) is var tau =>
+                [.. Enumerable.Repeat(tau / (Experts * tau + 4), Experts), .. Enumerable.Repeat(1 / (Experts * tau + 4), 4)],
+            _ => throw new ArgumentException($"no load is called {load}"),
+        };
+        List<ExpertBankConfig> banks = [new FfnExpertsConfig(Experts, Width)];
+        if (shares.Length > Experts)
+            banks.AddRange([new ZeroExpertsConfig(1), new CopyExpertsConfig(1), new ConstantExpertsConfig(2)]);
+        ModelConfig model = RandomModels.Mixtral(Hidden, 1, 1, 1, 1, 1);
+        WeightStore weights = new(cpu, new RandomWeights(1), trainable: false);
+        MoeLayer layer = new(model, new MoeConfig(new PrescribedRouterConfig(PrescribedRouter.Logits(Tokens, shares)), banks), weights.Root);
+        Tape g = Tape.Inference(cpu);
+        Tensor x = Inputs.Random(cpu, [Tokens, Hidden], 2);
+        return () =>
+        {
+            g.Reset();
+            layer.Forward(g, x, default);
+            return 1;
+        };
+    }
+
+    private static void Model(IBackend cpu, string folder, string shape, DType dtype)
+    {
+        if (!Directory.Exists(folder))
+            RandomModels.Write(shape, dtype, folder);
+        long start = Stopwatch.GetTimestamp();
+        using LanguageModel model = LanguageModel.Load(folder, cpu);
+        Print("load", Stopwatch.GetElapsedTime(start).TotalSeconds);
+        using Generator generator = new(model.Transformer, cpu, Prompt + More);
+        int[] prompt = Random(Prompt, model.Config.VocabSize);
+        List<double> prefill = [], decode = [];
+        for (int round = -1; round < 3; round++)
+        {
+            generator.Clear();
+            start = Stopwatch.GetTimestamp();
+            generator.Feed(prompt);
+            double read = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            for (int i = 0; i < More; i++)
+                generator.Feed(prompt.AsSpan(i, 1));
+            if (round < 0)
+                continue;
+            prefill.Add(Prompt / read);
+            decode.Add(More / (Stopwatch.GetElapsedTime(start).TotalSeconds - read));
+        }
+        Print("prefill", PeerTable.Median(prefill));
+        Print("decode", PeerTable.Median(decode));
+    }
+
+    private static double Prefill(IBackend cpu, ModelConfig config)
+    {
+        using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, new RandomWeights(1), trainable: false);
+        using Generator generator = new(model.Transformer, cpu, Prompt);
+        int[] prompt = Random(Prompt, config.VocabSize);
+        return Rate(() =>
+        {
+            generator.Clear();
+            generator.Feed(prompt);
+            return Prompt;
+        }, 5);
+    }
+
+    private static double Training(IBackend cpu, ModelConfig config)
+    {
+        using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, seed: 1);
+        using Trainer trainer = new(model, new TokenData(Random(20 * (Context + 1), config.VocabSize), Context), new TrainOptions
+        {
+            Steps = int.MaxValue,
+            BatchSize = BatchSize,
+            Context = Context,
+            LearningRate = new LrSchedule(LrDecay.Constant, Peak: 1e-6f, WarmupSteps: 0, TotalSteps: int.MaxValue),
+        });
+        return Rate(() =>
+        {
+            trainer.Step();
+            return BatchSize * Context;
+        }, 5);
+    }
+
+    /// <summary>The model with top-2 routers, or with Top-P ones whose threshold is searched until tokens use so many experts on average.</summary>
+    private static ModelConfig Routed(IBackend cpu, ModelConfig config, double experts)
+    {
+        if (experts == 2)
+            return config;
+        float low = 0, high = 1;
+        for (int i = 0; i < 9; i++)
+        {
+            float middle = (low + high) / 2;
+            (low, high) = ExpertsPerToken(cpu, With(middle)) < experts ? (middle, high) : (low, middle);
+        }
+        return With(high);
+
+        ModelConfig With(float p) => config with
+        {
+            Layers = [.. config.Layers.Cast<MoeConfig>().Select(l => l with { Router = new TopPRouterConfig(p) })],
+        };
+    }
+
+    private static double ExpertsPerToken(IBackend cpu, ModelConfig config)
+    {
+        using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, new RandomWeights(1), trainable: false);
+        using Tape g = Tape.Inference(cpu);
+        List<LayerOutput> layers = [];
+        model.Transformer.Forward(g, Batch.Packed(g, Random(Context, config.VocabSize), [Context]), layers);
+        return layers.Average(static l => (double)l.Routing!.Value.HostOffsets![^1] / Context);
+    }
+
+    /// <summary>Work per second, the median of so many times after two that do not count.</summary>
+    private static double Rate(Func<double> work, int times)
+    {
+        List<double> rates = [];
+        for (int i = -2; i < times; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            double amount = work();
+            if (i >= 0)
+                rates.Add(amount / Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
+        return PeerTable.Median(rates);
+    }
+
+    private static int[] Random(int count, int below)
+    {
+        CounterRandom random = new(1, 3);
+        return [.. Enumerable.Range(0, count).Select(i => (int)random.Below(below, (ulong)i))];
+    }
+
+    private static int Int(string text) => int.Parse(text, CultureInfo.InvariantCulture);
+
+    private static void Print(string name, double value) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}\t{value}"));
+}
