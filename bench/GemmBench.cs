@@ -4,7 +4,7 @@ using MoeFromScratch.Tensors;
 namespace MoeFromScratch.Bench;
 
 /// <summary>The matmuls of a model: y = x·wᵀ, its two gradients, and one product per expert.</summary>
-[MemoryDiagnoser]
+[MemoryDiagnoser, ShortRunJob]
 public class GemmBench : IDisposable
 {
     private const int Experts = 8;
