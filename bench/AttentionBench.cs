@@ -11,7 +11,7 @@ public class AttentionBench : IDisposable
     private readonly IBackend _cpu = CpuBackend.Create();
     private Tensor _q = null!, _one = null!, _k = null!, _v = null!, _prompt = null!, _last = null!, _y = null!, _lse = null!, _yOne = null!, _lseOne = null!;
 
-    [Params(128, 512, 2048)]
+    [Params(128, 1024, 8192)]
     public int Context { get; set; }
 
     private static AttentionLayout Layout => new(Heads, KvHeads, HeadDim, 0.125f);

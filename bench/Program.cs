@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Running;
 using MoeFromScratch.Bench;
 using MoeFromScratch.Bench.Peers;
+using MoeFromScratch.Bench.Scaling;
 using MoeFromScratch.Tensors;
 
 const int PeerRounds = 3;
@@ -9,6 +10,8 @@ if (args is ["built-in", var folder])
     BuiltInStudy.Print(folder);
 else if (args is ["model", var shape, var dtype, var target])
     RandomModels.Write(shape, Enum.Parse<DType>(dtype), target);
+else if (args is ["scaling", var plots])
+    ScalingStudy.Print(plots);
 else if (args is ["ours", .. var measurement])
     Ours.Print(measurement);
 else if (args is ["peers", var peers, .. var what])

@@ -22,9 +22,20 @@ internal static class RandomModels
     public static void Write(string shape, DType dtype, string folder)
     {
         using IBackend backend = CpuBackend.Create();
-        using LanguageModel model = LanguageModel.Create(backend, new FromScratch(), Shapes[shape], new Source(backend, dtype), trainable: false);
+        using LanguageModel model = Create(backend, Shapes[shape], dtype);
         model.Save(folder);
         Console.WriteLine($"{folder}: {model.Weights.Count:n0} parameters, {dtype}");
+    }
+
+    /// <summary>Makes one in memory.</summary>
+    public static LanguageModel Create(IBackend backend, ModelConfig config, DType dtype) =>
+        LanguageModel.Create(backend, new FromScratch(), config, new Source(backend, dtype), trainable: false);
+
+    /// <summary>Text for one of them.</summary>
+    public static int[] Tokens(int count, int below)
+    {
+        CounterRandom random = new(1, 3);
+        return [.. Enumerable.Range(0, count).Select(i => (int)random.Below(below, (ulong)i))];
     }
 
     public static ModelConfig Mixtral(int hidden, int layers, int heads, int kvHeads, int experts, int width, int topK = 2) => new()

@@ -79,6 +79,12 @@ internal static class Ours
                 [.. Enumerable.Repeat(tau / (Experts * tau + 4), Experts), .. Enumerable.Repeat(1 / (Experts * tau + 4), 4)],
             _ => throw new ArgumentException($"no load is called {load}"),
         };
+        return Layer(cpu, shares);
+    }
+
+    /// <summary>The layer with such shares of the choices, of eight experts and of four without computation where there are twelve.</summary>
+    public static Func<double> Layer(IBackend cpu, double[] shares)
+    {
         List<ExpertBankConfig> banks = [new FfnExpertsConfig(Experts, Width)];
         if (shares.Length > Experts)
             banks.AddRange([new ZeroExpertsConfig(1), new CopyExpertsConfig(1), new ConstantExpertsConfig(2)]);
@@ -103,7 +109,7 @@ internal static class Ours
         using LanguageModel model = LanguageModel.Load(folder, cpu);
         Print("load", Stopwatch.GetElapsedTime(start).TotalSeconds);
         using Generator generator = new(model.Transformer, cpu, Prompt + More);
-        int[] prompt = Random(Prompt, model.Config.VocabSize);
+        int[] prompt = RandomModels.Tokens(Prompt, model.Config.VocabSize);
         List<double> prefill = [], decode = [];
         for (int round = -1; round < 3; round++)
         {
@@ -126,7 +132,7 @@ internal static class Ours
     {
         using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, new RandomWeights(1), trainable: false);
         using Generator generator = new(model.Transformer, cpu, Prompt);
-        int[] prompt = Random(Prompt, config.VocabSize);
+        int[] prompt = RandomModels.Tokens(Prompt, config.VocabSize);
         return Rate(() =>
         {
             generator.Clear();
@@ -138,7 +144,7 @@ internal static class Ours
     private static double Training(IBackend cpu, ModelConfig config)
     {
         using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, seed: 1);
-        using Trainer trainer = new(model, new TokenData(Random(20 * (Context + 1), config.VocabSize), Context), new TrainOptions
+        using Trainer trainer = new(model, new TokenData(RandomModels.Tokens(20 * (Context + 1), config.VocabSize), Context), new TrainOptions
         {
             Steps = int.MaxValue,
             BatchSize = BatchSize,
@@ -176,7 +182,7 @@ internal static class Ours
         using LanguageModel model = LanguageModel.Create(cpu, new FromScratch(), config, new RandomWeights(1), trainable: false);
         using Tape g = Tape.Inference(cpu);
         List<LayerOutput> layers = [];
-        model.Transformer.Forward(g, Batch.Packed(g, Random(Context, config.VocabSize), [Context]), layers);
+        model.Transformer.Forward(g, Batch.Packed(g, RandomModels.Tokens(Context, config.VocabSize), [Context]), layers);
         return layers.Average(static l => (double)l.Routing!.Value.HostOffsets![^1] / Context);
     }
 
@@ -192,12 +198,6 @@ internal static class Ours
                 rates.Add(amount / Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
         return PeerTable.Median(rates);
-    }
-
-    private static int[] Random(int count, int below)
-    {
-        CounterRandom random = new(1, 3);
-        return [.. Enumerable.Range(0, count).Select(i => (int)random.Below(below, (ulong)i))];
     }
 
     private static int Int(string text) => int.Parse(text, CultureInfo.InvariantCulture);

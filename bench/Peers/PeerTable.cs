@@ -18,8 +18,7 @@ internal static class PeerTable
 {
     public static void Print(string peers, IReadOnlyList<PeerMatch> matches, int rounds, string command)
     {
-        Console.WriteLine($"{DateTime.UtcNow:yyyy-MM-dd}, {Machine()}, {CpuBackend.Instructions}, {Environment.ProcessorCount} threads, .NET {Environment.Version}, commit {Commit()}, "
-            + $"`{command}`: {rounds} rounds in turns, each side in a process of its own; medians, and in brackets the least and the greatest ratio of a round.");
+        Console.WriteLine(Heading(command) + $" {rounds} rounds in turns, each side in a process of its own; medians, and in brackets the least and the greatest ratio of a round.");
         Console.WriteLine();
         Console.WriteLine("| | ours | theirs | | ratio |");
         Console.WriteLine("|---|---:|---:|---|---:|");
@@ -51,6 +50,10 @@ internal static class PeerTable
                 + $"{Number(ratio)} ({Number(ratios.Min())}–{Number(ratios.Max())}) |");
         }
     }
+
+    /// <summary>When, where and by what a table is measured.</summary>
+    public static string Heading(string command) =>
+        $"{DateTime.UtcNow:yyyy-MM-dd}, {Machine()}, {CpuBackend.Instructions}, {Environment.ProcessorCount} threads, .NET {Environment.Version}, commit {Commit()}, `{command}`:";
 
     public static double Median(IEnumerable<double> values)
     {
