@@ -22,7 +22,7 @@ internal sealed record SvgPlot(string Title, string XLabel, string YLabel, bool 
         double[] xs = [.. Lines[0].Points.Select(static p => p.X)], all = [.. Lines.SelectMany(static l => l.Points.Select(static p => p.Y))];
         double[] marks = LogY ? Decades(all.Min(), all.Max()) : Steps(all.Max());
         StringBuilder svg = new();
-        svg.AppendLine(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">");
+        svg.AppendLine(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height + Row * Lines.Count}\" font-family=\"sans-serif\" font-size=\"12\">");
         svg.AppendLine("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>");
         Text(Width / 2, 22, Title, "middle", " font-size=\"15\"");
         foreach (double y in marks)
@@ -40,8 +40,6 @@ internal sealed record SvgPlot(string Title, string XLabel, string YLabel, bool 
         Text((Left + Width - Right) / 2, Height - 14, XLabel, "middle");
         Text(0, 0, YLabel, "middle", string.Create(CultureInfo.InvariantCulture, $" transform=\"translate(18 {(Top + Height - Bottom) / 2}) rotate(-90)\""));
 
-        bool low = Lines[0].Points[0].Y < Lines[0].Points[^1].Y;
-        double legend = low ? Top + Row : Height - Bottom - Row * (Lines.Count - 0.5);
         foreach ((int i, PlotLine line) in Lines.Index())
         {
             string color = Colors[i % Colors.Length], dashes = line.Ideal ? " stroke-dasharray=\"6 4\"" : "";
@@ -49,7 +47,7 @@ internal sealed record SvgPlot(string Title, string XLabel, string YLabel, bool 
             svg.AppendLine(CultureInfo.InvariantCulture, $"<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"{dashes}/>");
             foreach ((double x, double y) in line.Ideal ? [] : line.Points)
                 svg.AppendLine(CultureInfo.InvariantCulture, $"<circle cx=\"{X(x):f1}\" cy=\"{Y(y):f1}\" r=\"4\" fill=\"{color}\"/>");
-            double at = legend + i * Row;
+            double at = Height + 6 + i * Row;
             svg.AppendLine(CultureInfo.InvariantCulture, $"<line x1=\"{Left + 14}\" y1=\"{at - 4}\" x2=\"{Left + 42}\" y2=\"{at - 4}\" stroke=\"{color}\" stroke-width=\"2\"{dashes}/>");
             Text(Left + 50, at, line.Name, "start");
         }
