@@ -79,9 +79,23 @@ public sealed partial class Tape : IDisposable
     {
         if (onto is null)
             return NewZeros(shape);
+        if (onto.IsGivenUp)
+        {
+            onto.IsGivenUp = false;
+            onto.IsDraft = true;
+            return onto;
+        }
         Tensor y = New(onto.Shape);
         Backend.Copy(onto, y);
         return y;
+    }
+
+    /// <summary>Promises that the next op alone reads <paramref name="x"/>: in inference, a sum onto it then grows where it lies.</summary>
+    /// <returns><paramref name="x"/></returns>
+    public Tensor? GiveUp(Tensor? x)
+    {
+        x?.IsGivenUp = !IsWatched;
+        return x;
     }
 
     /// <summary>A published tensor with one value everywhere; no gradient flows to it.</summary>
@@ -112,8 +126,8 @@ public sealed partial class Tape : IDisposable
     /// <param name="moreInputs">A second group, such as the weights of all experts.</param>
     public Entry? Publish(Tensor y, ReadOnlySpan<Tensor?> inputs, ReadOnlySpan<Tensor> moreInputs)
     {
+        EndDraft(y);   // first: where it grew out of an input that was given up, it is that input
         bool wantsGrad = _tracks & (AnyWantsGrad(inputs) | AnyWantsGrad(moreInputs));
-        EndDraft(y);
         y.RequiresGrad = wantsGrad;
         if (!_records || !y.RequiresGrad)
             return null;

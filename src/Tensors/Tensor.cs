@@ -45,6 +45,9 @@ public sealed unsafe class Tensor
     /// <summary>Whether a tape's block promised to keep it for its caller.</summary>
     internal bool IsKept { get; set; }
 
+    /// <summary>Whether whoever adds to it next may add where it lies, because nobody else will read it.</summary>
+    internal bool IsGivenUp { get; set; }
+
     /// <summary>Another tensor over part of the same memory.</summary>
     /// <param name="shape">The view's shape.</param>
     /// <param name="offset">Its first element, counted in elements of this tensor.</param>
@@ -102,7 +105,7 @@ public sealed unsafe class Tensor
         _storage = null;
         Grad = null;
         Name = null;
-        RequiresGrad = IsDraft = IsKept = false;
+        RequiresGrad = IsDraft = IsKept = IsGivenUp = false;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -10,6 +10,7 @@ public sealed class MemoryOnReference() : Memory(new ReferenceBackend(poison: tr
 public sealed class BlocksOnReference() : Blocks(new ReferenceBackend(poison: true));
 public sealed class OptimisersOnReference() : Optimisers(new ReferenceBackend(poison: true));
 public sealed class WeightStoresOnReference() : WeightStores(new ReferenceBackend(poison: true));
+public sealed class GivenUpOnReference() : GivenUp(new ReferenceBackend(poison: true));
 public sealed class FusedExpertsOnReference() : FusedExperts(new ReferenceBackend(poison: true));
 
 public sealed class GradientsOnCpu() : Gradients(CpuBackend.Create(threads: 2, poison: true));
@@ -19,3 +20,4 @@ public sealed class BlocksOnCpu() : Blocks(CpuBackend.Create(threads: 2, poison:
 public sealed class OptimisersOnCpu() : Optimisers(CpuBackend.Create(threads: 2, poison: true));
 public sealed class WeightStoresOnCpu() : WeightStores(CpuBackend.Create(threads: 2, poison: true));
 public sealed class FusedExpertsOnCpu() : FusedExperts(CpuBackend.Create(threads: 2, poison: true));
+public sealed class GivenUpOnCpu() : GivenUp(CpuBackend.Create(threads: 2, poison: true));

@@ -14,7 +14,7 @@ public static class ExpertsOp
     {
         Tensor? y = null;
         for (int i = 0; i < banks.Count; i++)
-            y = banks[i].Apply(g, x, r, y);
+            y = banks[i].Apply(g, x, r, g.GiveUp(y));
         return y ?? throw new ArgumentException("a mixture of experts needs at least one bank");
     }
 }

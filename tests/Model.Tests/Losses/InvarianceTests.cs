@@ -117,8 +117,9 @@ public sealed class InvarianceTests
         public void AssertClose(Values other)
         {
             Close.Within("losses", _losses, other._losses, 2e-6f, 1e-6f);
+            // With other rows beside its own an expert's sums may run in another order: few rows and many have kernels of their own.
             foreach ((int i, float[] gradient) in _gradients.Index())
-                Close.Within(model.Weights.All[i].Name!, gradient, other._gradients[i], 2e-6f * gradient.Max(MathF.Abs) + 1e-6f, 0);
+                Close.Within(model.Weights.All[i].Name!, gradient, other._gradients[i], 4e-6f * gradient.Max(MathF.Abs) + 2e-6f, 0);
         }
     }
 

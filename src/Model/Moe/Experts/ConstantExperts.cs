@@ -32,8 +32,8 @@ public sealed class ConstantExperts(ConstantExpertsConfig config, int first, Ten
         for (int e = 0; e < Count; e++)
         {
             Tensor shares = g.ScaleRows(g.Softmax(g.Linear(x, mix[e])), WeightOf(g, r, e, 1));     // weight · [a₁, a₂]   [T, 2]
-            onto = g.ScaleRows(x, g.Linear(shares, input), onto);
-            onto = g.Outer(g.Linear(shares, vector), constant[e], onto);
+            onto = g.GiveUp(g.ScaleRows(x, g.Linear(shares, input), onto));
+            onto = g.GiveUp(g.Outer(g.Linear(shares, vector), constant[e], onto));
         }
         return onto ?? g.Constant(x.Shape, 0);
     }
