@@ -37,7 +37,7 @@ internal static class Ours
                 break;
             case ["gain", var tau]:
                 Func<double> plain = Layer(cpu, "balanced"), with = Layer(cpu, tau);
-                Print("gain", Rate(with, 9) / Rate(plain, 9));
+                Print("gain", PeerTable.Median([.. Enumerable.Range(0, 11).Select(_ => Seconds(plain) / Seconds(with)).Skip(2)]));
                 break;
             case ["model", var shape, var dtype, var models]:
                 Model(cpu, Path.Combine(models, $"{shape}-{dtype}"), shape, Enum.Parse<DType>(dtype));
@@ -192,12 +192,20 @@ internal static class Ours
         List<double> rates = [];
         for (int i = -2; i < times; i++)
         {
-            long start = Stopwatch.GetTimestamp();
-            double amount = work();
+            double seconds = Seconds(work, out double amount);
             if (i >= 0)
-                rates.Add(amount / Stopwatch.GetElapsedTime(start).TotalSeconds);
+                rates.Add(amount / seconds);
         }
         return PeerTable.Median(rates);
+    }
+
+    private static double Seconds(Func<double> work) => Seconds(work, out _);
+
+    private static double Seconds(Func<double> work, out double amount)
+    {
+        long start = Stopwatch.GetTimestamp();
+        amount = work();
+        return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
     private static int Int(string text) => int.Parse(text, CultureInfo.InvariantCulture);
