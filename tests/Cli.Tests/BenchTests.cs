@@ -28,7 +28,7 @@ public sealed class BenchTests
     {
         Outcome run = Tool.Run(["bench", .. Short]);
         Assert.True(run.ExitCode == 0, run.Error);
-        foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "decode, 3 tokens from 12 on", "GroupedLinear", "Linear, attention" })
+        foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "decode, 3 tokens from 12 on", "GatedExperts", "Linear, attention" })
             Assert.Contains(part, run.Output, StringComparison.Ordinal);
     }
 
