@@ -219,7 +219,7 @@ public interface IBackend : IDisposable
 
     /// <summary>
     /// Gated feed-forward experts, dispatch and combination included: with a[s] = x[token[s]] · gateᵀ and b[s] = x[token[s]] · upᵀ
-    /// of the expert of slot s, y[token[s]] += weight[s] · (f(a[s]) · b[s]) · downᵀ, in the order of s; SwiGLU with f = silu. It is
+    /// of the expert of slot s, y[token[s]] += weight[s] · (f(a[s]) · b[s]) · downᵀ, in an order that the offsets alone decide; SwiGLU with f = silu. It is
     /// <see cref="GatherRows"/>, two <see cref="GroupedLinear"/>, <see cref="Gated{TOp}"/>, one more and <see cref="Combine"/> without what lies between.
     /// x [T, D], gate and up Count × [F, D], down Count × [D, F] → a, b [S, F], of which the range's slots are written, y [T, D]
     /// </summary>

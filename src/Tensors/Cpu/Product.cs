@@ -79,7 +79,8 @@ internal unsafe struct Product
 
     /// <summary>
     /// Row i of the product goes to row Scatter[i] of C, times Weight[i] (null: once), added to what is there; null: row i. All
-    /// products of a run that scatter have the same C and N, may name a row again, and add in the order in which they were queued.
+    /// products of a run that scatter have the same C and N, may name a row again, and add in an order that shapes alone decide:
+    /// those of few rows, then the others, each in the order in which they were queued.
     /// </summary>
     public int* Scatter;
 
