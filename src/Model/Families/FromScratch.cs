@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
@@ -22,27 +21,19 @@ public sealed class FromScratch : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
-        root.Remove(ArchitecturesKey);
-        root.Remove(ModelTypeKey);
-        return Read(json.Path, root);
+        json.Names(ArchitecturesKey);
+        json.Names(ModelTypeKey);
+        return Model(json);
     }
 
     /// <summary>The model that an object with the properties of <see cref="ModelConfig"/> describes.</summary>
-    /// <param name="path">For messages.</param>
+    /// <param name="vocabSize">Where the object has none.</param>
+    /// <param name="absentPositions">Where the object may have none.</param>
     /// <exception cref="CheckpointException">A property is missing, unknown or out of range.</exception>
-    public static ModelConfig Read(string path, JsonObject root)
+    public static ModelConfig Model(ConfigJson json, int? vocabSize = null, int? absentPositions = null)
     {
-        try
-        {
-            ModelConfig config = MoeCatalog.Read(root)!;
-            return Fault(config) is { } fault ? throw new CheckpointException(path, fault) : config;
-        }
-        catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
-        {
-            string names = e.Message.Contains("discriminator", StringComparison.Ordinal) ? $" There are {MoeCatalog.Names}." : "";
-            throw new CheckpointException(path, e.Message.ReplaceLineEndings(" ") + names, inner: e);
-        }
+        ModelConfig config = RecordReading.Model(json, vocabSize, absentPositions);
+        return Fault(config) is { } fault ? throw json.Refused(fault) : config;
     }
 
     public override JsonObject Write(ModelConfig config)
@@ -52,7 +43,7 @@ public sealed class FromScratch : Family
         JsonObject json = new() { [ArchitecturesKey] = new JsonArray(Architecture), [ModelTypeKey] = Name };
         try
         {
-            foreach ((string key, JsonNode? value) in MoeCatalog.Write(config))
+            foreach ((string key, JsonNode? value) in RecordWriting.Write(config))
                 json[key] = value?.DeepClone();
         }
         catch (NotSupportedException e)
