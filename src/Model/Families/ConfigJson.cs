@@ -153,13 +153,23 @@ public sealed class ConfigJson
     {
         if (Find(key) is not { } value)
             return [];
-        return AreInts(value)
-            ? [.. value.EnumerateArray().Select(static v => v.GetInt32())]
-            : throw Refused(key, value, "a list of integers of at least 0");
+        if (!AreInts(value))
+            throw Refused(key, value, "a list of integers of at least 0");
+        int[] ints = new int[value.GetArrayLength()];
+        for (int i = 0; i < ints.Length; i++)
+            ints[i] = value[i].GetInt32();
+        return ints;
     }
 
-    private static bool AreInts(JsonElement list) => list.ValueKind == JsonValueKind.Array
-        && list.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0);
+    private static bool AreInts(JsonElement list)
+    {
+        if (list.ValueKind != JsonValueKind.Array)
+            return false;
+        foreach (JsonElement value in list.EnumerateArray())
+            if (value.ValueKind != JsonValueKind.Number || !value.TryGetInt32(out int number) || number < 0)
+                return false;
+        return true;
+    }
 
     /// <summary>A list of so many strings, all of them allowed; null where the key is absent or null.</summary>
     public IReadOnlyList<string>? Strings(string key, int count, params string[] allowed)

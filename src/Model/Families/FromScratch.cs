@@ -75,16 +75,19 @@ public sealed class FromScratch : Family
             return "rope_scaling leaves frequencies and magnitude above 0";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
-        if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
-            return "full_attention_layers are some of the layers, rising";
+        for (int i = 0, last = -1; i < c.FullAttentionLayers.Count; last = c.FullAttentionLayers[i++])
+            if (c.FullAttentionLayers[i] <= last || c.FullAttentionLayers[i] >= c.Layers.Count)
+                return "full_attention_layers are some of the layers, rising";
         if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
             return "a router loss has a finite coefficient";
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
             return fault;
-        int[] experts = [.. c.Layers.OfType<MoeConfig>().Select(static m => m.NumExperts).Distinct()];
-        if (experts.Length > 1 && c.RouterLosses.Any(static l => l is LoadBalanceLoss { Scope: BalanceScope.Model }))
+        MoeConfig? first = c.Layers.OfType<MoeConfig>().FirstOrDefault();
+        if (c.Layers.OfType<MoeConfig>().All(m => m.NumExperts == first!.NumExperts))
+            return null;
+        if (c.RouterLosses.Any(static l => l is LoadBalanceLoss { Scope: BalanceScope.Model }))
             return "a balance over the whole model joins layers of equally many experts";
-        return experts.Length > 1 && c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
+        return c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
             ? "gating residuals join layers of equally many experts" : null;
     }
 
