@@ -8,8 +8,8 @@ internal sealed unsafe partial class Gemm<V>
 
     private void RunPacked(Product* products, int count, long packedFloats)
     {
-        float* packedA = _packedA.Get<float>(packedFloats), packedB = _packedB.Get<float>((long)KC * NB * pool.Threads);
-        float* stage = _stage.Get<float>(StageSize * pool.Threads);
+        float* packedA = _packedA.Get<float>(packedFloats), packedB = _packedB.Get<float>((long)KSpan * NB * pool.Threads);
+        float* stage = _stage.Get<float>(StageSize * pool.Threads), sums = _sums.Get<float>((long)SumsSize * pool.Threads);
         int packs = 0, pieces = 0, scattered = 0;
         long work = 0;
         for (int i = 0; i < count; i++)
@@ -24,7 +24,7 @@ internal sealed unsafe partial class Gemm<V>
         if (work == 0 && packs == 0)
             return;
         bool alone = work < AloneBelow;
-        Job job = new() { Products = products, Count = count, PackedA = packedA, PackedB = packedB, Stage = stage };
+        Job job = new() { Products = products, Count = count, PackedA = packedA, PackedB = packedB, Stage = stage, Sums = sums };
         pool.Run(packs, new PackJob { Of = job }, alone);
 
         // Long pieces, because each packs its B anew, but enough of them for nobody to wait long at the end.
@@ -52,13 +52,16 @@ internal sealed unsafe partial class Gemm<V>
     /// <summary>Columns of a piece that scatters: as many as elsewhere, fewer where every worker would not get its four pieces.</summary>
     private int ScatterColumns(int n) => Math.Clamp(Blocks(Blocks(n, NR), 4 * pool.Threads), 1, PanelsPerBlock) * NR;
 
-    /// <summary>Panels of A per packing piece.</summary>
-    private static int PackPanels(int k) => Math.Max(1, PackPiece / (Math.Max(k, 1) * MR));
+    /// <summary>Panels of A per packing piece; more where its memory runs across them and is to be read in long runs.</summary>
+    private static int PackPanels(in Product p) => Math.Max(p.A.KMajor ? 16 : 1, PackPiece / (Math.Max(p.K, 1) * MR));
 
-    private static int PackPieces(in Product p) => Blocks(Blocks(p.M, MR), PackPanels(p.K));
+    private static int PackPieces(in Product p) => Blocks(Blocks(p.M, MR), PackPanels(p));
 
     /// <summary>What a worker needs to write out a block of A or of B that is not plain.</summary>
-    private static long StageSize => Math.Max(PackPiece + MR * KC, KC * NB);
+    private static long StageSize => Math.Max(Math.Max(PackPiece, 16 * MR * KC) + MR * KC, KC * NB);
+
+    /// <summary>A block of C that a worker sums up.</summary>
+    private static int SumsSize => MCPanels * MR * NB;
 
     /// <summary>Whether this product reads what was packed for the one queued before it.</summary>
     private static bool SameA(in Product p, in Product before) => !p.IsMatvec && !before.IsMatvec && p.M == before.M && p.K == before.K && p.A.Equals(before.A);
@@ -67,16 +70,45 @@ internal sealed unsafe partial class Gemm<V>
     {
         public Product* Products;
         public int Count;
-        public float* PackedA, PackedB, Stage;
+        public float* PackedA, PackedB, Stage, Sums;
         public int PanelsPerPiece;
 
         /// <summary>Pieces that share a block of columns.</summary>
         public readonly int RowBlocks(in Product p) => Blocks(Blocks(p.M, MR), PanelsPerPiece);
 
-        /// <summary>The columns of B, KC of its K rows, packed for this worker.</summary>
-        public readonly float* PackB(Product* p, int k, int kc, int column, int columns, int worker)
+        /// <summary>
+        /// C's block = or += A's rows · B's columns, in the rows that the product names where it scatters. Sums over K are built up
+        /// in memory of the worker's own: it stays in the second-level cache, where rows of C, powers of two apart, would evict each other.
+        /// </summary>
+        public readonly void Multiply(Product* p, int firstPanel, int lastPanel, int column, int columns, int worker)
         {
-            float* to = PackedB + (long)worker * KC * NB;
+            float* sums = Sums + (long)worker * SumsSize, b = PackedB + (long)worker * KSpan * NB;
+            int panels = Blocks(p->M, MR), width = Blocks(columns, NR) * NR, start = 0;
+            do
+            {
+                int end = Math.Min(p->K, start + KSpan);
+                for (int panel = firstPanel; panel < lastPanel; panel += MCPanels)
+                {
+                    int row = panel * MR, rows = Math.Min(p->M, Math.Min(lastPanel, panel + MCPanels) * MR) - row, k = start;
+                    do
+                    {
+                        int kc = Math.Min(KC, end - k);
+                        float* block = b + (long)(k - start) * width;
+                        if (panel == firstPanel)
+                            PackB(p, k, kc, column, columns, block, worker);
+                        Gemm<V>.Multiply(rows, columns, kc, PackedA + p->PackedA + ((long)k * panels + (long)panel * kc) * MR, block, sums, k > start);
+                        k += KC;
+                    }
+                    while (k < end);
+                    WriteOut(p, row, rows, column, columns, sums, p->Accumulate || start > 0);
+                }
+                start = end;
+            }
+            while (start < p->K);
+        }
+
+        private readonly void PackB(Product* p, int k, int kc, int column, int columns, float* to, int worker)
+        {
             Operand b = p->B;
             if (!b.IsPlain)   // K-major, as gradients of weights have it
             {
@@ -90,21 +122,17 @@ internal sealed unsafe partial class Gemm<V>
                 case DType.BF16: Pack<BF16>(b, k, kc, column, columns, to, NR); break;
                 default: Pack<F16>(b, k, kc, column, columns, to, NR); break;
             }
-            return to;
         }
 
-        /// <summary>C's block = or += A's rows · the packed columns of B, in the rows that the product names where it scatters.</summary>
-        public readonly void Multiply(Product* p, int firstPanel, int lastPanel, int k, int kc, float* b, int column, int columns)
+        private static void WriteOut(Product* p, int row, int rows, int column, int columns, float* sums, bool accumulate)
         {
-            int panels = Blocks(p->M, MR);
-            for (int panel = firstPanel; panel < lastPanel; panel += MCPanels)
+            for (int end = row + rows; row < end; row++, sums += NB)
             {
-                int row = panel * MR, rows = Math.Min(p->M, Math.Min(lastPanel, panel + MCPanels) * MR) - row;
-                float* a = PackedA + p->PackedA + ((long)k * panels + (long)panel * kc) * MR;
-                if (p->Scatter == null)
-                    Gemm<V>.Multiply(rows, columns, kc, a, b, p->C + row * p->CRow + column, p->CRow, p->Accumulate || k > 0);
+                float* c = p->C + (p->Scatter == null ? row : p->Scatter[row]) * p->CRow + column;
+                if (p->Scatter != null || accumulate)
+                    RowMath<V>.AddScaled(p->Weight == null ? 1 : p->Weight[row], sums, c, columns);
                 else
-                    ScatterBlock(rows, columns, kc, a, b, p->C + column, p->CRow, p->Scatter + row, p->Weight == null ? null : p->Weight + row);
+                    new Span<float>(sums, columns).CopyTo(new Span<float>(c, columns));
             }
         }
     }
@@ -113,7 +141,7 @@ internal sealed unsafe partial class Gemm<V>
     private static void Pack<TElement>(in Operand o, int k, int kc, int line, int lines, float* to, int width) where TElement : IElement
     {
         if (o.KMajor)
-            PackAlong<TElement>(o.P, line + k * o.Stride, o.Stride, lines, kc, to, width);
+            Packing.Along<V, TElement>(o.P, line + k * o.Stride, o.Stride, lines, kc, to, width);
         else
             PackAcross<TElement>(o.P, line * o.Stride + k, o.Stride, lines, kc, to, width);
     }
@@ -126,7 +154,7 @@ internal sealed unsafe partial class Gemm<V>
         public readonly void Run(int index, int worker)
         {
             Product* p = Find(Of.Products, Of.Count, index);
-            int panels = Blocks(p->M, MR), size = PackPanels(p->K);
+            int panels = Blocks(p->M, MR), size = PackPanels(*p);
             int first = (index - p->FirstPiece) * size, row = first * MR;
             int rows = Math.Min(p->M, (first + size) * MR) - row;
             float* stage = Of.Stage + worker * StageSize;
@@ -161,14 +189,7 @@ internal sealed unsafe partial class Gemm<V>
             int perBlock = Blocks(panels, Of.RowBlocks(*p));
             int firstPanel = piece / columnBlocks * perBlock, lastPanel = Math.Min(panels, firstPanel + perBlock);
             int column = piece % columnBlocks * NB, columns = Math.Min(NB, p->N - column);
-            int k = 0;
-            do
-            {
-                int kc = Math.Min(KC, p->K - k);
-                Of.Multiply(p, firstPanel, lastPanel, k, kc, Of.PackB(p, k, kc, column, columns, worker), column, columns);
-                k += KC;
-            }
-            while (k < p->K);
+            Of.Multiply(p, firstPanel, lastPanel, column, columns, worker);
         }
     }
 
@@ -184,32 +205,8 @@ internal sealed unsafe partial class Gemm<V>
             {
                 if (p->Scatter == null || p->IsMatvec)
                     continue;
-                int column = index * Columns, columns = Math.Min(Columns, p->N - column);
-                for (int k = 0; k < p->K; k += KC)
-                {
-                    int kc = Math.Min(KC, p->K - k);
-                    Of.Multiply(p, 0, Blocks(p->M, MR), k, kc, Of.PackB(p, k, kc, column, columns, worker), column, columns);
-                }
-            }
-        }
-    }
-
-    /// <summary>Row i of A·B times its weight is added to row scatter[i] of C; tiles pass through the first-level cache.</summary>
-    [System.Runtime.CompilerServices.SkipLocalsInit]
-    private static void ScatterBlock(int m, int n, int k, float* a, float* b, float* c, long ldc, int* scatter, float* weight)
-    {
-        float* tile = stackalloc float[MR * NR];
-        for (int j = 0; j < n; j += NR, b += (long)k * NR)
-        {
-            float* panel = a;
-            for (int i = 0; i < m; i += MR, panel += (long)k * MR)
-            {
-                int rows = Math.Min(MR, m - i), columns = Math.Min(NR, n - j);
-                for (int row = 0; row < rows; row++)
-                    Prefetch.Read(c + scatter[i + row] * ldc + j);
-                GemmKernels<V>.Tile(k, panel, b, tile, NR, accumulate: false);
-                for (int row = 0; row < rows; row++)
-                    RowMath<V>.AddScaled(weight == null ? 1 : weight[i + row], tile + row * NR, c + scatter[i + row] * ldc + j, columns);
+                int column = index * Columns;
+                Of.Multiply(p, 0, Blocks(p->M, MR), column, Math.Min(Columns, p->N - column), worker);
             }
         }
     }

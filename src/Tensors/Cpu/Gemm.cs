@@ -1,13 +1,11 @@
-using System.Runtime.CompilerServices;
-
 namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
 /// All matmuls: a list of products, one for a linear layer, one per expert for a grouped one, run together.
 /// <para>
-/// A is packed once, in parallel. Then every piece, a block of C, packs its own columns of B, KC rows at a time, into the
-/// second-level cache, keeps one panel of them in the first level, and streams the panels of A past it. Each element of C
-/// is a sum over K in one order, whatever the pieces are; K is never shared out.
+/// A is packed once, in parallel. Then every piece, a block of C, packs its own columns of B. It keeps a block of A and KC rows
+/// of B in the second-level cache, one panel of B in the first level, and streams the panels of A past it. Each element of C is a
+/// sum over K in one order, whatever the pieces are; K is never shared out.
 /// </para>
 /// <para>
 /// Products that scatter add to rows which others of them name too, so there a piece is a block of columns with all
@@ -16,15 +14,16 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// </summary>
 internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDisposable where V : struct, ILanes<V>
 {
-    /// <summary>Depth of a block: a panel of B, KC · NR floats, fills half of a 32 KB first-level cache at 8 lanes.</summary>
-    public const int KC = 256;
+    /// <summary>Depth of a block: a panel of B, KC · NR floats, fills three quarters of a 32 KB first-level cache at 8 lanes.</summary>
+    private const int KC = 384;
 
+    private const int KSpan = 12 * KC;                 // of K, for which a worker packs its columns of B
     private const int PanelsPerBlock = 4;              // of B, in one piece
     private const long PackedABudget = 8L << 20;       // floats: 32 MB
     private const long ScatterBudget = 4L << 20;       // less, because every piece reads all of it
     private const long AloneBelow = 1 << 19;           // multiplications not worth waking anyone for
 
-    private readonly Scratch _packedA = new(poison), _packedB = new(poison), _stage = new(poison), _few = new(poison);
+    private readonly Scratch _packedA = new(poison), _packedB = new(poison), _stage = new(poison), _few = new(poison), _sums = new(poison);
     private Product[] _products = new Product[16];
     private int _count;
 
@@ -97,24 +96,17 @@ internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDi
         _packedB.Dispose();
         _stage.Dispose();
         _few.Dispose();
+        _sums.Dispose();
     }
 
-    /// <summary>C = or += A·B of packed panels: a ⌈m/MR⌉ × [k][MR], b ⌈n/NR⌉ × [k][NR].</summary>
-    public static void Multiply(int m, int n, int k, float* a, float* b, float* c, long ldc, bool accumulate)
+    /// <summary>C [m rounded up to MR][NB] = or += A·B of packed panels: a ⌈m/MR⌉ × [k][MR], b ⌈n/NR⌉ × [k][NR].</summary>
+    public static void Multiply(int m, int n, int k, float* a, float* b, float* c, bool accumulate)
     {
         for (int j = 0; j < n; j += NR, b += (long)k * NR)
         {
             float* panel = a;
             for (int i = 0; i < m; i += MR, panel += (long)k * MR)
-            {
-                float* tile = c + i * ldc + j;
-                for (int row = 0; row < Math.Min(MR, m - i); row++)   // rows of C lie far apart, so no hardware sees them coming
-                    Prefetch.Read(tile + row * ldc);
-                if (m - i >= MR && n - j >= NR)
-                    GemmKernels<V>.Tile(k, panel, b, tile, ldc, accumulate);
-                else
-                    EdgeTile(Math.Min(MR, m - i), Math.Min(NR, n - j), k, panel, b, tile, ldc, accumulate);
-            }
+                GemmKernels<V>.Tile(k, panel, b, c + (long)i * NB + j, NB, accumulate);
         }
     }
 
@@ -123,23 +115,6 @@ internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDi
     {
         for (int i = 0; i < count; i += width, to += (long)k * width)
             Packing.Across<TElement>(from, start + i * stride, stride, Math.Min(width, count - i), k, to, width);
-    }
-
-    /// <summary>⌈count/width⌉ panels of a matrix whose lines run along memory (<see cref="Packing.Along"/>).</summary>
-    public static void PackAlong<TElement>(void* from, long start, long stride, int count, int k, float* to, int width) where TElement : IElement
-    {
-        for (int i = 0; i < count; i += width, to += (long)k * width)
-            Packing.Along<V, TElement>(from, start + i, stride, Math.Min(width, count - i), k, to, width);
-    }
-
-    [SkipLocalsInit]
-    private static void EdgeTile(int m, int n, int k, float* a, float* b, float* c, long ldc, bool accumulate)
-    {
-        float* tile = stackalloc float[MR * NR];
-        GemmKernels<V>.Tile(k, a, b, tile, NR, accumulate: false);
-        for (int i = 0; i < m; i++, c += ldc, tile += NR)
-            for (int j = 0; j < n; j++)
-                c[j] = accumulate ? c[j] + tile[j] : tile[j];
     }
 
     internal static int Blocks(long count, long size) => (int)((count + size - 1) / size);

@@ -57,41 +57,29 @@ internal static unsafe class LooseProduct<V> where V : struct, ILanes<V>
         {
             V b0 = V.Load(b), b1 = V.Load(b + V.Count);
             V a0x = V.Of(a0[x]);
-            c00 = V.MulAdd(a0x, b0, c00);
-            c01 = V.MulAdd(a0x, b1, c01);
+            V.MulAdd(a0x, b0, ref c00);
+            V.MulAdd(a0x, b1, ref c01);
             V a1x = V.Of(a1[x]);
-            c10 = V.MulAdd(a1x, b0, c10);
-            c11 = V.MulAdd(a1x, b1, c11);
+            V.MulAdd(a1x, b0, ref c10);
+            V.MulAdd(a1x, b1, ref c11);
             V a2x = V.Of(a2[x]);
-            c20 = V.MulAdd(a2x, b0, c20);
-            c21 = V.MulAdd(a2x, b1, c21);
+            V.MulAdd(a2x, b0, ref c20);
+            V.MulAdd(a2x, b1, ref c21);
             V a3x = V.Of(a3[x]);
-            c30 = V.MulAdd(a3x, b0, c30);
-            c31 = V.MulAdd(a3x, b1, c31);
+            V.MulAdd(a3x, b0, ref c30);
+            V.MulAdd(a3x, b1, ref c31);
             V a4x = V.Of(a4[x]);
-            c40 = V.MulAdd(a4x, b0, c40);
-            c41 = V.MulAdd(a4x, b1, c41);
+            V.MulAdd(a4x, b0, ref c40);
+            V.MulAdd(a4x, b1, ref c41);
             V a5x = V.Of(a5[x]);
-            c50 = V.MulAdd(a5x, b0, c50);
-            c51 = V.MulAdd(a5x, b1, c51);
+            V.MulAdd(a5x, b0, ref c50);
+            V.MulAdd(a5x, b1, ref c51);
         }
-        Finish(c, c00, c01, accumulate);
-        Finish(c + cRow, c10, c11, accumulate);
-        Finish(c + 2 * cRow, c20, c21, accumulate);
-        Finish(c + 3 * cRow, c30, c31, accumulate);
-        Finish(c + 4 * cRow, c40, c41, accumulate);
-        Finish(c + 5 * cRow, c50, c51, accumulate);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(float* c, V low, V high, bool accumulate)
-    {
-        if (accumulate)
-        {
-            low += V.Load(c);
-            high += V.Load(c + V.Count);
-        }
-        low.Store(c);
-        high.Store(c + V.Count);
+        GemmKernels<V>.Finish(c, c00, c01, accumulate);
+        GemmKernels<V>.Finish(c + cRow, c10, c11, accumulate);
+        GemmKernels<V>.Finish(c + 2 * cRow, c20, c21, accumulate);
+        GemmKernels<V>.Finish(c + 3 * cRow, c30, c31, accumulate);
+        GemmKernels<V>.Finish(c + 4 * cRow, c40, c41, accumulate);
+        GemmKernels<V>.Finish(c + 5 * cRow, c50, c51, accumulate);
     }
 }

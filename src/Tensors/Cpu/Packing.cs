@@ -11,24 +11,32 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// </summary>
 internal static unsafe class Packing
 {
-    /// <summary>to[j · width + i] = from[j · stride + start + i] for i &lt; count: memory runs across the panel.</summary>
+    /// <summary>
+    /// ⌈count/width⌉ panels, to[j · width + i] = from[j · stride + start + i] in the first: memory runs across them, so each of
+    /// its rows is read once, from end to end.
+    /// </summary>
     public static void Along<V, TElement>(void* from, long start, long stride, int count, int k, float* to, int width)
         where V : struct, ILanes<V> where TElement : IElement
     {
-        int j = 0, beyond = (width + V.Count - 1) / V.Count * V.Count - width;
-        if (count == width && beyond <= width && beyond <= stride)   // whole vectors: what they write beyond a line, the next line mends
-            for (; j < k - 1; j++, start += stride, to += width)
-                for (int i = 0; i < width; i += V.Count)
-                    TElement.Load<V>(from, start + i).Store(to + i);
-        for (; j < k; j++, start += stride, to += width)
+        int beyond = (width + V.Count - 1) / V.Count * V.Count - width;
+        for (int j = 0; j < k; j++, start += stride)
         {
+            float* line = to + (long)j * width;
             int i = 0;
-            for (; i <= count - V.Count; i += V.Count)
-                TElement.Load<V>(from, start + i).Store(to + i);
-            for (; i < count; i++)
-                to[i] = TElement.At(from, start + i);
-            for (; i < width; i++)
-                to[i] = 0;
+            if (j < k - 1 && beyond <= stride)   // whole vectors: what they write beyond a line, the next line mends
+                for (; i <= count - width; i += width, line += (long)k * width)
+                    for (int v = 0; v < width; v += V.Count)
+                        TElement.Load<V>(from, start + i + v).Store(line + v);
+            for (; i < count; i += width, line += (long)k * width)
+            {
+                int v = 0, whole = Math.Min(width, count - i);
+                for (; v <= whole - V.Count; v += V.Count)
+                    TElement.Load<V>(from, start + i + v).Store(line + v);
+                for (; v < whole; v++)
+                    line[v] = TElement.At(from, start + i + v);
+                for (; v < width; v++)
+                    line[v] = 0;
+            }
         }
     }
 

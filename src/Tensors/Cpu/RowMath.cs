@@ -30,7 +30,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         V sum = V.Of(0);
         int i = 0;
         for (; i <= d - V.Count; i += V.Count)
-            sum = V.MulAdd(V.Load(a + i) * V.Load(b + i), V.Load(c + i), sum);
+            V.MulAdd(V.Load(a + i) * V.Load(b + i), V.Load(c + i), ref sum);
         float total = V.Sum(sum);
         for (; i < d; i++)
             total += a[i] * b[i] * c[i];
@@ -79,7 +79,7 @@ internal static unsafe class RowMath<V> where V : struct, ILanes<V>
         for (; i <= d - V.Count; i += V.Count)
         {
             V va = V.Load(a + i), vb = V.Load(b + i), f = TOp.Apply(va), g = V.Load(dh + i);
-            sum = V.MulAdd(f * vb, g, sum);
+            V.MulAdd(f * vb, g, ref sum);
             (scale * g * vb * TOp.Slope(va)).Store(a + i);
             (scale * g * f).Store(b + i);
         }
