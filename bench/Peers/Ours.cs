@@ -187,14 +187,17 @@ internal static class Ours
     }
 
     /// <summary>Work per second, the median of so many times after two that do not count.</summary>
+    /// <summary>Median of so many rounds, once the JIT has made what it makes of code that runs often: two rounds and a second.</summary>
     private static double Rate(Func<double> work, int times)
     {
         List<double> rates = [];
-        for (int i = -2; i < times; i++)
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < 2 || Stopwatch.GetElapsedTime(start).TotalSeconds < 1; i++)
+            work();
+        for (int i = 0; i < times; i++)
         {
             double seconds = Seconds(work, out double amount);
-            if (i >= 0)
-                rates.Add(amount / seconds);
+            rates.Add(amount / seconds);
         }
         return PeerTable.Median(rates);
     }
