@@ -33,7 +33,9 @@ internal static class Ours
                     Print("gemm", Rate(() => 1e-9 * limits.MultiplyAdd(), 15));
                 break;
             case ["layer", var load]:
-                Print("layer", 1e3 / Rate(Layer(cpu, load), 9));
+                double rate = Rate(Layer(cpu, load), 9);
+                Print("layer", 1e3 / rate);
+                Print("gemm", 1e-9 * rate * Tokens * 2 * 6 * Hidden * Width);
                 break;
             case ["gain", var tau]:
                 Func<double> plain = Layer(cpu, "balanced"), with = Layer(cpu, tau);
