@@ -33,7 +33,9 @@ internal static class Ours
                     Print("gemm", Rate(() => 1e-9 * limits.MultiplyAdd(), 15));
                 break;
             case ["layer", var load]:
-                Print("layer", 1e3 / Rate(Layer(cpu, load), 9));
+                double rate = Rate(Layer(cpu, load), 9);
+                Print("layer", 1e3 / rate);
+                Print("gemm", 1e-9 * rate * Tokens * 2 * 6 * Hidden * Width);
                 break;
             case ["gain", var tau]:
                 Func<double> plain = Layer(cpu, "balanced"), with = Layer(cpu, tau);
@@ -187,14 +189,17 @@ internal static class Ours
     }
 
     /// <summary>Work per second, the median of so many times after two that do not count.</summary>
+    /// <summary>Median of so many rounds, once the JIT has made what it makes of code that runs often: two rounds and a second.</summary>
     private static double Rate(Func<double> work, int times)
     {
         List<double> rates = [];
-        for (int i = -2; i < times; i++)
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < 2 || Stopwatch.GetElapsedTime(start).TotalSeconds < 1; i++)
+            work();
+        for (int i = 0; i < times; i++)
         {
             double seconds = Seconds(work, out double amount);
-            if (i >= 0)
-                rates.Add(amount / seconds);
+            rates.Add(amount / seconds);
         }
         return PeerTable.Median(rates);
     }

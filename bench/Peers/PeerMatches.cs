@@ -23,6 +23,7 @@ internal static class PeerMatches
         const string Layer = "MoE layer 2048 × 1024, 2 of 8 experts of 2048";
         yield return new PeerMatch("layer", Layer, Ours("layer balanced"), Torch(peers, "PyTorch", "layer"), ms);
         yield return new PeerMatch("layer", Layer, Ours("layer balanced"), Torch(peers, "PyTorch's eight expert calls without routing", "calls"), ms);
+        yield return new PeerMatch("layer", Layer, Ours("layer balanced"), Ours("gemm 4096 1024 2048", "our dense matmul of as many rows"), gflops);
         foreach ((string load, string words) in new[] { ("half", "one expert has half of the choices"), ("lonely", "one expert has no token, one has one") })
             yield return new PeerMatch("skew", $"{Layer}, {words}", Ours($"layer {load}"), Ours("layer balanced", "balanced loads"), ms);
         foreach (double tau in new[] { 1, 0.75, 0.5, 0.25 })
