@@ -120,6 +120,8 @@ public sealed class FromScratch : Family
             return $"widths lie between 1 and {ConfigJson.MaxDimension}";
         if (moe.Banks.Count(static b => b.IsStacked) > 1)
             return "a mixture has at most one bank of stacked experts";
+        if (moe.Banks.Count(static b => b is SharedExpertConfig) > 1)
+            return "a mixture has at most one shared expert";
         return float.IsFinite(moe.InputScale) ? null : "an input_scale is finite";
     }
 

@@ -38,6 +38,7 @@ public sealed class HostileConfigTests : IDisposable
     [InlineData("\"intermediate_size\":7", "\"intermediate_size\":0", "widths lie between")]
     [InlineData("\"intermediate_size\":3", "\"intermediate_size\":0", "widths lie between")]
     [InlineData("\"stacked\":false", "\"stacked\":true", "at most one bank of stacked experts")]
+    [InlineData("\"banks\":[", "\"banks\":[{\"type\":\"shared\",\"intermediate_size\":3,\"gated\":false},{\"type\":\"shared\",\"intermediate_size\":3,\"gated\":false},", "at most one shared expert")]
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[3]", "full_attention_layers are some of the layers")]
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[-1]", "full_attention_layers must be a list of integers of at least 0")]
     [InlineData("\"full_attention_layers\":[1]", "\"full_attention_layers\":[2,1]", "full_attention_layers are some of the layers")]
