@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
+using ILGPU.Util;
 
 namespace ILGPU
 {
@@ -13,7 +14,7 @@ namespace ILGPU
         public InliningMode InliningMode { get; internal set; }
     }
 
-    public sealed class Context : IDisposable
+    public sealed class Context : DisposeBase
     {
         private Context(Builder builder) => (Properties, Devices) = (builder, [.. builder.Devices]);
 
@@ -33,8 +34,6 @@ namespace ILGPU
 
         public Device GetPreferredDevice(bool preferCPU) =>
             Devices.Length > 0 ? Devices[0] : throw new InvalidOperationException("the context has no device");
-
-        public void Dispose() { }
 
         public sealed class Builder : ContextProperties
         {

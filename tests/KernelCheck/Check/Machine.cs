@@ -101,7 +101,7 @@ internal sealed unsafe partial class Machine(Accelerator accelerator)
     private void OutOfBounds<T>(in ArrayView<T> view, long index, int site) where T : unmanaged
     {
         Site = site;
-        string place = view.Block is { } block ? $"element {(view.Start - block.Start) / sizeof(T)} of {Describe(view.Start)}" : "nothing";
+        string place = view.Block is null ? "nothing" : Describe(view.Start);
         throw FaultHere(FaultKind.OutOfBounds, string.Create(CultureInfo.InvariantCulture,
             $"index {index} of a view of {view.Length} {Names.Of(typeof(T))} that starts at {place}{(index < 0 ? "; a device would extend the int with zeros" : "")}"));
     }
