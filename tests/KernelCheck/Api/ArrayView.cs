@@ -9,13 +9,18 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     public static readonly ArrayView<T> Empty;
     public static readonly int ElementSize = sizeof(T);
 
-    internal readonly Block? Block;
     internal readonly byte* Start;
     private readonly long _length;
+    private readonly int _block;
 
-    internal ArrayView(Block? block, byte* start, long length)
+    internal ArrayView(Block? block, byte* start, long length) : this(block?.Id ?? 0, start, length) { }
+
+    /// <summary>By its number: a view without references is cheap to keep.</summary>
+    internal Block? Block => Block.Get(_block);
+
+    internal ArrayView(int block, byte* start, long length)
     {
-        Block = block;
+        _block = block;
         Start = start;
         _length = length;
     }
@@ -24,7 +29,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     {
         Block block = source.Block;
         block.CheckRange(index * sizeof(T), length * sizeof(T), "a new view");
-        Block = block;
+        _block = block.Id;
         Start = block.Start + index * sizeof(T);
         _length = length;
     }
@@ -35,7 +40,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     public LongIndex1D Extent => new(_length);
     public Index1D IntExtent => new(IntLength);
     public Stride1D.Dense Stride => default;
-    public bool IsValid => Block is not null;
+    public bool IsValid => _block != 0;
 
     int IArrayView.ElementSize => sizeof(T);
     MemoryBuffer IArrayView.Buffer => (Block ?? throw new InvalidOperationException("an empty view has no buffer")).Buffer;
@@ -60,7 +65,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     {
         if ((ulong)index > (ulong)_length || (ulong)subViewLength > (ulong)(_length - index))
             throw Fault.Of(FaultKind.OutOfBounds, $"SubView({index}, {subViewLength}) of a view of {_length} elements on {Block?.Label ?? "nothing"}");
-        return new(Block, Start + index * sizeof(T), subViewLength);
+        return new(_block, Start + index * sizeof(T), subViewLength);
     }
 
     public ArrayView<TOther> Cast<TOther>() where TOther : unmanaged
@@ -70,7 +75,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
         if (((nint)Start & (alignment - 1)) != 0)
             throw Fault.Of(FaultKind.Misaligned, $"Cast to {typeof(TOther).Name} of a view that starts {(nint)Start & (alignment - 1)} bytes "
                 + $"past a multiple of {alignment} on {Block?.Label ?? "nothing"}");
-        return new(Block, Start, LengthInBytes / sizeof(TOther));
+        return new(_block, Start, LengthInBytes / sizeof(TOther));
     }
 
     private static int Alignment(int size) => Math.Min(16, size & -size);

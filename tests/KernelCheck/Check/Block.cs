@@ -6,21 +6,36 @@ namespace MoeFromScratch.KernelCheck;
 /// <summary>One allocation: a range of the arena, its name for messages, and finer marks where elements are smaller than four bytes.</summary>
 internal sealed unsafe class Block
 {
-    private readonly MemoryBuffer? _buffer;
+    private static readonly List<Block?> s_all = [null];
     private readonly string _what;
+    private MemoryBuffer? _buffer;
 
     public Block(Machine machine, MemoryBuffer? buffer, string what, long bytes)
     {
-        (Machine, _buffer, _what, Bytes) = (machine, buffer, what, bytes);
+        (Machine, _buffer, _what, Bytes, ElementSize) = (machine, buffer, what, bytes, buffer?.ElementSize ?? 1);
         Start = Arena.Take(this, bytes);
+        lock (s_all)
+        {
+            Id = s_all.Count;
+            s_all.Add(this);
+        }
     }
 
-    public Machine Machine { get; }
+    /// <summary>What views know their block by; a block is never forgotten, so that old views can be told.</summary>
+    public int Id { get; }
+
+    public static Block? Get(int id)
+    {
+        lock (s_all)
+            return s_all[id];
+    }
+
+    public Machine Machine { get; private set; }
     public byte* Start { get; }
     public long Bytes { get; }
     public string? Name { get; set; }
     public bool Freed { get; private set; }
-    public int ElementSize => _buffer?.ElementSize ?? 1;
+    public int ElementSize { get; }
     public MemoryBuffer Buffer => _buffer ?? throw new InvalidOperationException($"{_what} has no buffer");
     public string Label => Name is null ? _what : $"{_what} \"{Name}\"";
 
@@ -39,6 +54,8 @@ internal sealed unsafe class Block
     public void Free()
     {
         Freed = true;
+        _buffer = null;
+        Machine = null!;   // nothing but the name outlives it
         NativeMemory.Free(Fine);
         Fine = null;
         Grain = 0;

@@ -13,6 +13,7 @@ internal sealed unsafe partial class Machine
     private readonly int[] _states = new int[MaxThreads];
     private readonly ulong[] _warpSince = new ulong[MaxThreads / Warp];
     private int[] _order = [], _groupOrder = [], _turns = [];
+    private readonly (int X, int Y, int Z)[] _places = new (int, int, int)[MaxThreads];
     private bool _inThread;
 
     public void Run<TArgs, TFrame>(Kernel<TArgs> kernel, Body<TArgs, TFrame> body, KernelConfig config, ref TArgs args)
@@ -80,6 +81,8 @@ internal sealed unsafe partial class Machine
         SetOrder(ref _groupOrder, grid.Size, random);
         SetOrder(ref _order, (group.Size + Warp - 1) / Warp, random);
         SetOrder(ref _turns, Warp, random);
+        for (int t = 0; t < group.Size; t++)
+            _places[t] = (t % DimX, t / DimX % DimY, t / DimX / DimY);
     }
 
     private void SetOrder(ref int[] order, int count, Random? random)
@@ -105,9 +108,7 @@ internal sealed unsafe partial class Machine
     private void Enter(int thread)
     {
         Linear = thread;
-        IdxX = thread % DimX;
-        IdxY = thread / DimX % DimY;
-        IdxZ = thread / DimX / DimY;
+        (IdxX, IdxY, IdxZ) = _places[thread];
         Me = _now | (ulong)thread << Mark.ThreadShift;
         _inThread = true;
     }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace MoeFromScratch.KernelCheck;
 
@@ -71,19 +72,32 @@ internal static unsafe class Shadow
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Read(Mark* mark, byte* address, Machine m, int site)
     {
+        // Already read in this interval by this thread, or by others so that nothing is added: the write was checked then.
+        ulong r = mark->Read;
+        if (((r ^ m.Me) & s_same[r & (Mark.Several | Mark.Cross)]) != 0)
+            FirstRead(mark, address, m, site);
+    }
+
+    /// <summary>By the flags of a read: what must be equal for another read to add nothing.</summary>
+    private static readonly ulong* s_same = Same();
+
+    private static ulong* Same()
+    {
+        ulong* same = (ulong*)NativeMemory.Alloc(4 * sizeof(ulong));
+        same[0] = Mark.Clock | Mark.Thread;
+        same[Mark.Several] = Mark.Clock | Mark.Warp;
+        same[Mark.Cross] = same[Mark.Cross | Mark.Several] = Mark.Clock;
+        return same;
+    }
+
+    private static void FirstRead(Mark* mark, byte* address, Machine m, int site)
+    {
         // Written before this launch, or by this group before the last barrier, or by this thread: all well.
-        ulong w = mark->Write;
+        ulong w = mark->Write, r = mark->Read;
         if (w - 1 >= m.Launch - 1 && (w - m.Group >= m.Since - m.Group || (w & Mark.Others) != 0)
             && ((w ^ m.Me) & (Mark.Clock | Mark.Thread | Mark.Others)) != 0 && !ReadAfter(w, address, m, site))
             return;
-
-        ulong r = mark->Read, x = r ^ m.Me;
-        if (r < m.Launch)
-            mark->Read = m.Me | (uint)site << Mark.SiteShift;
-        else if ((x & (Mark.Clock | Mark.Thread)) != 0
-            && ((r & Mark.Several) == 0 || (x & (Mark.Clock | Mark.Warp)) != 0)
-            && ((r & Mark.Cross) == 0 || (x & Mark.Clock) != 0))
-            mark->Read = m.Me | (uint)site << Mark.SiteShift | Others(r, m);
+        mark->Read = m.Me | (uint)site << Mark.SiteShift | Others(r, m);
     }
 
     /// <returns>Whether the mark itself is to be updated.</returns>

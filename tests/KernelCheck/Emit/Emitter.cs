@@ -27,7 +27,10 @@ internal sealed partial class Emitter
     {
         (_kernel, _argsType, _facts, _frame) = (kernel, argsType, facts, frame);
         _method = new DynamicMethod(kernel.Name, typeof(int), [typeof(Machine), frame.MakeByRefType(), argsType.MakeByRefType()],
-            typeof(Emitter).Module, skipVisibility: true);
+            typeof(Emitter).Module, skipVisibility: true)
+        {
+            InitLocals = false,   // C# assigns before it reads
+        };
         _il = _method.GetILGenerator(4096);
     }
 
