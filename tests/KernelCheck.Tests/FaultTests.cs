@@ -194,6 +194,20 @@ public class FaultTests
     }
 
     [Fact]
+    public void BuffersThatOutliveTheirAcceleratorFreeNothingTwice()
+    {
+        using Device next = new();
+        using (new KernelCheckOptions { Leaks = false }.Use())
+        {
+            Device gone = new();
+            using MemoryBuffer1D<float, Stride1D.Dense> left = gone.Raw<float>(4);
+            gone.Dispose();
+        }
+        using MemoryBuffer1D<float, Stride1D.Dense> a = next.Raw<float>(4), b = next.Raw<float>(4);
+        Assert.NotEqual(a.NativePtr, b.NativePtr);
+    }
+
+    [Fact]
     public void Launches()
     {
         Expect(FaultKind.Launch, d => Run(d, Faulty.GroupRace, (1, 1025), new float[1]), "up to 1024");

@@ -22,7 +22,7 @@ internal sealed unsafe partial class Machine(Accelerator accelerator)
     // Marks at or after these: this launch, this group, this group's last barrier, this warp's last barrier, now.
     public ulong Launch = 2ul << Mark.ClockShift, Group, Since, WarpSince, Me;
 
-    private readonly Dictionary<int, Block> _blocks = [];
+    private readonly HashSet<Block> _blocks = [];
     private readonly List<(ulong Since, int Group)> _groups = [];
     private readonly Lock _lock = new();
     private ulong _clock = 2;
@@ -44,7 +44,7 @@ internal sealed unsafe partial class Machine(Accelerator accelerator)
         lock (_lock)
         {
             Block block = new(this, buffer, $"buffer #{++_numbers} ({Names.Of(element)}[{length}])", length * elementSize);
-            _blocks.Add(_numbers, block);
+            _blocks.Add(block);
             return block;
         }
     }
@@ -53,20 +53,16 @@ internal sealed unsafe partial class Machine(Accelerator accelerator)
     {
         lock (_lock)
         {
-            foreach ((int number, Block one) in _blocks)
-                if (one == block)
-                {
-                    _blocks.Remove(number);
-                    break;
-                }
-            block.Free();
+            // A closed accelerator has freed its buffers itself.
+            if (_blocks.Remove(block))
+                block.Free();
         }
     }
 
     /// <summary>The end of the accelerator: what is left was forgotten.</summary>
     public void Close()
     {
-        Block[] left = [.. _blocks.Values];
+        Block[] left = [.. _blocks.OrderBy(b => b.Id)];
         foreach (Block block in left)
             block.Free();
         _blocks.Clear();

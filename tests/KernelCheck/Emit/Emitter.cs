@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using System.Runtime.CompilerServices;
 
 namespace MoeFromScratch.KernelCheck;
 
@@ -36,6 +37,9 @@ internal sealed partial class Emitter
 
     public static Emitted Emit(MethodInfo kernel, Type argsType)
     {
+        // Compiled once and for all: what is constant by then is a constant in the code.
+        RuntimeHelpers.RunClassConstructor(typeof(Arena).TypeHandle);
+        RuntimeHelpers.RunClassConstructor(typeof(Shadow).TypeHandle);
         Facts facts = new();
         Emitter first = new(kernel, argsType, facts, typeof(ValueTuple));
         first.Emit();
