@@ -142,14 +142,16 @@ public sealed record AttentionConfig
 
     /// <summary>θ^(−2i/R) for each pair i, rounded to F32 at each step as references compute it, and stretched.</summary>
     /// <param name="scaling">One of the forms of <see cref="RopeScaling"/>.</param>
-    public float[] RopeFrequencies(RopeScaling? scaling) =>
-    [
-        .. Enumerable.Range(0, RopeDim / 2).Select(i =>
+    public float[] RopeFrequencies(RopeScaling? scaling)
+    {
+        float[] frequencies = new float[RopeDim / 2];
+        for (int i = 0; i < frequencies.Length; i++)
         {
             float frequency = 1f / MathF.Pow(RopeTheta, 2f * i / RopeDim);
-            return scaling?.Stretch(frequency, i, RopeDim, RopeTheta) ?? frequency;
-        }),
-    ];
+            frequencies[i] = scaling?.Stretch(frequency, i, RopeDim, RopeTheta) ?? frequency;
+        }
+        return frequencies;
+    }
 }
 
 /// <summary>Multi-head latent attention: what keys and values are unpacked from.</summary>

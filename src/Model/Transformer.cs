@@ -30,8 +30,10 @@ public sealed class Transformer : IDisposable
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _headBias = config.HeadBias ? weights.Root["lm_head"].GetF32("bias", [config.VocabSize], Init.Zeros) : null;
-        _rotaries = [.. (config.Attention.RopeScaling?.Forms() ?? (IReadOnlyList<RopeScaling?>)[null]).Select(s =>
-            (s, new Rotary(_backend.From([config.Attention.RopeDim / 2], config.Attention.RopeFrequencies(s)), s?.Magnitude ?? 1)))];
+        IReadOnlyList<RopeScaling?> forms = config.Attention.RopeScaling?.Forms() ?? (IReadOnlyList<RopeScaling?>)[null];
+        _rotaries = new (RopeScaling?, Rotary)[forms.Count];
+        for (int i = 0; i < forms.Count; i++)
+            _rotaries[i] = (forms[i], new Rotary(_backend.From([config.Attention.RopeDim / 2], config.Attention.RopeFrequencies(forms[i])), forms[i]?.Magnitude ?? 1));
     }
 
     public ModelConfig Config { get; }

@@ -15,7 +15,7 @@ public sealed class BenchTests
         const double Bytes = sizeof(float) * (3.0 * (Layer + 2 * Expert) + Output);
         JsonObject json = Tool.Run(["bench", Golden.Folder("mixtral"), "--json", .. Short]).Json;
         Assert.Equal(
-            ["prefill_tokens_per_s", "decode_tokens_per_s", "train_tokens_per_s", "gemm_gflops", "gemm_share_of_peak", "moe_layer_gflops",
+            ["load_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "train_tokens_per_s", "gemm_gflops", "gemm_share_of_peak", "moe_layer_gflops",
                 "decode_gb_per_s", "read_bandwidth_gb_per_s", "peak_rss_bytes"],
             json.Select(static p => p.Key));
         Assert.All(json, static p => Assert.True((double)p.Value! > 0, p.Key));
@@ -28,7 +28,7 @@ public sealed class BenchTests
     {
         Outcome run = Tool.Run(["bench", .. Short]);
         Assert.True(run.ExitCode == 0, run.Error);
-        foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "decode, 3 tokens from 12 on", "GatedExperts", "Linear, attention" })
+        foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "load, the first in this process", "decode, 3 tokens from 12 on", "GatedExperts", "Linear, attention" })
             Assert.Contains(part, run.Output, StringComparison.Ordinal);
     }
 

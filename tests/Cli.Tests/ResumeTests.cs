@@ -154,7 +154,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Theory]
-    [InlineData("\"copy\"", "\"kopie\"", "'kopie'", "expert_choice")]
+    [InlineData("\"copy\"", "\"kopie\"", "type must be ffn or zero or copy", "not \"kopie\"")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": 16, \"vocab_size\": 9", "vocab_size is the tokenizer's")]
     [InlineData("\"hidden_size\": 16,", "", "hidden_size")]
     [InlineData("\"context\": 16", "\"context\": 16, \"router_z\": 1", "unknown key 'router_z'")]

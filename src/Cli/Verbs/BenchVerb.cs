@@ -38,7 +38,9 @@ internal static class BenchVerb
 
     private static void Run(IBackend backend, int threads, string folder, int prompt, int more, int rounds, bool json)
     {
+        long start = Stopwatch.GetTimestamp();
         using LanguageModel model = LanguageModel.Load(folder, backend);
+        double load = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
         using MachineFigures machine = new(backend, threads);
         Figure.Measure(machine.All, rounds, left => Progress("machine", left));
         using ModelFigures own = new(model, prompt, more, model.Weights.Count <= MostTrained ? folder : null);
@@ -51,6 +53,7 @@ internal static class BenchVerb
         {
             JsonObject all = new()
             {
+                ["load_ms"] = Round(load),
                 ["prefill_tokens_per_s"] = Round(own.Prefill.Median),
                 ["decode_tokens_per_s"] = Round(own.Decode.Median),
                 ["gemm_gflops"] = Round(machine.Gemm.Median),
@@ -61,7 +64,7 @@ internal static class BenchVerb
                 ["peak_rss_bytes"] = process.PeakWorkingSet64,
             };
             if (own.Train is { } train)
-                all.Insert(2, "train_tokens_per_s", Round(train.Median));
+                all.Insert(3, "train_tokens_per_s", Round(train.Median));
             Common.PrintJson(all);
             return;
         }
@@ -76,6 +79,7 @@ internal static class BenchVerb
             });
         Console.WriteLine();
         Console.WriteLine($"{folder}: {model.Family.Name}, {model.Weights.Count:n0} parameters");
+        Console.WriteLine($"{"load, the first in this process",-60}{load,10:n1}{"",10} ms");
         foreach (Figure figure in own.All)
             Print(figure, null);
         Console.WriteLine($"{"weights read while decoding",-60}{decodeBytes,10:n1}{"",10} GB/s   {decodeBytes / machine.Read.Median,6:p0} of the limit");

@@ -18,7 +18,7 @@ public sealed class CheckpointWeights(TensorFiles files, Family family, ConfigJs
         if (!files.Contains(name))
             throw new CheckpointException(files.Path, "is missing", name);
         TensorEntry entry = files.Entry(name);
-        if (!entry.Shape.SequenceEqual(Dimensions(shape)))
+        if (!IsOf(entry, shape))
             throw new CheckpointException(files.FileOf(name), $"has shape [{string.Join(", ", entry.Shape)}], the config asks for {shape}", name);
         Tensor tensor = files.Get(name);
         if (!tensor.DType.IsWeight())
@@ -49,9 +49,11 @@ public sealed class CheckpointWeights(TensorFiles files, Family family, ConfigJs
             throw new CheckpointException(files.FileOf(head), $"differs from {embedding}, but the config ties the two", head);
     }
 
-    private static IEnumerable<long> Dimensions(Shape shape)
+    private static bool IsOf(TensorEntry entry, Shape shape)
     {
-        for (int i = 0; i < shape.Rank; i++)
-            yield return shape[i];
+        bool same = entry.Shape.Count == shape.Rank;
+        for (int i = 0; same && i < shape.Rank; i++)
+            same = entry.Shape[i] == shape[i];
+        return same;
     }
 }

@@ -16,16 +16,17 @@ public sealed class ConfigJson
 
     private const int MaxBytes = 16 << 20, MaxQuote = 200;
     private static readonly UTF8Encoding StrictUtf8 = new(false, throwOnInvalidBytes: true);
+    private readonly string? _text;
     private readonly JsonElement _root;
     private readonly HashSet<string> _asked = [];
 
-    private ConfigJson(string path, string text, JsonElement root) => (Path, Text, _root) = (path, text, root);
+    private ConfigJson(string path, string? text, JsonElement root) => (Path, _text, _root) = (path, text, root);
 
     /// <summary>For messages.</summary>
     public string Path { get; }
 
     /// <summary>The file as it is: what a loaded checkpoint is saved with.</summary>
-    public string Text { get; }
+    public string Text => _text ?? _root.GetRawText();
 
     /// <exception cref="CheckpointException">The file is missing, too large, or not one JSON object.</exception>
     public static ConfigJson Read(string path)
@@ -96,7 +97,7 @@ public sealed class ConfigJson
             : throw Refused(key, value, $"an integer from {min} to {max}");
     }
 
-    /// <summary>A finite number above or at <paramref name="min"/>.</summary>
+    /// <summary>A finite number above or at <paramref name="min"/>, <see cref="float.MinValue"/> for any.</summary>
     public float Float(string key, float min = 0, bool aboveMin = false, float? absent = null)
     {
         if (Find(key) is not { } value)
@@ -104,10 +105,10 @@ public sealed class ConfigJson
         return value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && float.IsFinite(number)
             && (aboveMin ? number > min : number >= min)
             ? number
-            : throw Refused(key, value, $"a finite number {(aboveMin ? "above" : "of at least")} {min.ToString(CultureInfo.InvariantCulture)}");
+            : throw Refused(key, value, $"a finite number{(min == float.MinValue ? "" : $" {(aboveMin ? "above" : "of at least")} {min.ToString(CultureInfo.InvariantCulture)}")}");
     }
 
-    public bool Bool(string key, bool absent) => Find(key) is not { } value ? absent
+    public bool Bool(string key, bool? absent = null) => Find(key) is not { } value ? absent ?? throw Missing(key)
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
         : throw Refused(key, value, "true or false");
 
@@ -152,13 +153,23 @@ public sealed class ConfigJson
     {
         if (Find(key) is not { } value)
             return [];
-        return AreInts(value)
-            ? [.. value.EnumerateArray().Select(static v => v.GetInt32())]
-            : throw Refused(key, value, "a list of integers of at least 0");
+        if (!AreInts(value))
+            throw Refused(key, value, "a list of integers of at least 0");
+        int[] ints = new int[value.GetArrayLength()];
+        for (int i = 0; i < ints.Length; i++)
+            ints[i] = value[i].GetInt32();
+        return ints;
     }
 
-    private static bool AreInts(JsonElement list) => list.ValueKind == JsonValueKind.Array
-        && list.EnumerateArray().All(static v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) && i >= 0);
+    private static bool AreInts(JsonElement list)
+    {
+        if (list.ValueKind != JsonValueKind.Array)
+            return false;
+        foreach (JsonElement value in list.EnumerateArray())
+            if (value.ValueKind != JsonValueKind.Number || !value.TryGetInt32(out int number) || number < 0)
+                return false;
+        return true;
+    }
 
     /// <summary>A list of so many strings, all of them allowed; null where the key is absent or null.</summary>
     public IReadOnlyList<string>? Strings(string key, int count, params string[] allowed)
@@ -174,10 +185,34 @@ public sealed class ConfigJson
     /// <summary>Whether a key has this string.</summary>
     public bool Is(string key, string value) => Find(key) is { ValueKind: JsonValueKind.String } found && StringOf(key, found) == value;
 
+    /// <summary>One of an enumeration's names, in snake_case.</summary>
+    public T Word<T>(string key, T absent) where T : struct, Enum
+    {
+        if (Find(key) is not { } value)
+            return absent;
+        string[] names = Enum.GetNames<T>(), words = Array.ConvertAll(names, JsonNamingPolicy.SnakeCaseLower.ConvertName);
+        int i = value.ValueKind == JsonValueKind.String ? Array.IndexOf(words, StringOf(key, value)) : -1;
+        return i >= 0 ? Enum.Parse<T>(names[i]) : throw Refused(key, value, string.Join(" or ", words));
+    }
+
     /// <summary>The object at a key, or null.</summary>
-    public ConfigJson? Object(string key) => Find(key) is not { } value ? null
-        : value.ValueKind == JsonValueKind.Object ? new ConfigJson($"{Path}: {key}", value.GetRawText(), value)
-        : throw Refused(key, value, "an object");
+    public ConfigJson? Object(string key) => Find(key) is { } value ? Nested(key, value) : null;
+
+    /// <summary>A list of objects, or null.</summary>
+    public IReadOnlyList<ConfigJson>? Objects(string key)
+    {
+        if (Find(key) is not { } value)
+            return null;
+        if (value.ValueKind != JsonValueKind.Array)
+            throw Refused(key, value, "a list");
+        ConfigJson[] objects = new ConfigJson[value.GetArrayLength()];
+        for (int i = 0; i < objects.Length; i++)
+            objects[i] = Nested($"{key}[{i}]", value[i]);
+        return objects;
+    }
+
+    private ConfigJson Nested(string key, JsonElement value) =>
+        value.ValueKind == JsonValueKind.Object ? new ConfigJson($"{Path}: {key}", null, value) : throw Refused(key, value, "an object");
 
     /// <summary>Refuses every value but the listed ones (absent and null included where the list has null).</summary>
     public void Only(string key, params ReadOnlySpan<string?> allowed)
@@ -200,17 +235,20 @@ public sealed class ConfigJson
     }
 
     /// <summary>Refuses a key that nobody asked for, in a file that has no other reader.</summary>
-    public void RequireAllAsked()
+    /// <param name="nullable">The keys that may be null; null for all.</param>
+    public void RequireAllAsked(string[]? nullable = null)
     {
         foreach (JsonProperty property in _root.EnumerateObject())
-            if (!_asked.Contains(property.Name))
+            if (nullable is not null && property.Value.ValueKind == JsonValueKind.Null && !nullable.Contains(property.Name))
+                throw Refused(property.Name, property.Value, "a value");
+            else if (!_asked.Contains(property.Name))
                 throw new CheckpointException(Path, $"unknown key '{property.Name}'; there are {string.Join(", ", _asked.Order(StringComparer.Ordinal))}");
     }
 
     /// <summary>The error for a combination of keys that makes no model.</summary>
     public CheckpointException Refused(string rule) => new(Path, rule);
 
-    private CheckpointException Missing(string key) => new(Path, $"{key} is missing");
+    public CheckpointException Missing(string key) => new(Path, $"{key} is missing");
 
     private CheckpointException Refused(string key, JsonElement value, string expected)
     {

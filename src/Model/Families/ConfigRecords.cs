@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
+using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
 using MoeFromScratch.Model.Moe.Losses;
 using MoeFromScratch.Model.Moe.Routers;
@@ -9,7 +10,7 @@ using MoeFromScratch.Model.Moe.Routers;
 namespace MoeFromScratch.Model.Families;
 
 /// <summary>
-/// What the compiler writes out to read and write the records of <see cref="MoeCatalog"/>: without reflection, so that a program can be
+/// What the compiler writes out to write the records of <see cref="MoeCatalog"/>: without reflection, so that a program can be
 /// trimmed and compiled ahead of time. Whatever <see cref="ModelConfig"/> reaches by name comes along; the kinds stand here.
 /// </summary>
 [JsonSerializable(typeof(ModelConfig))]
@@ -48,43 +49,38 @@ namespace MoeFromScratch.Model.Families;
 [JsonSerializable(typeof(ImportanceLoadLoss))]
 internal sealed partial class ConfigRecords : JsonSerializerContext;
 
-/// <summary>
-/// The values that init properties have where JSON says nothing of them. Generated code sets all of them, absent ones to zero
-/// (dotnet/runtime#84484), so what is absent is put in first, as a record has it that was made without.
-/// </summary>
-internal static class InitialValues
+/// <summary>Writes a <see cref="ModelConfig"/> and its parts by the names of <see cref="MoeCatalog"/>, every property in snake_case.</summary>
+internal static class RecordWriting
 {
-    /// <summary>One of each record with a property whose initial value is not zero, false or null.</summary>
-    private static readonly Dictionary<Type, object> Fresh = new object[]
+    public static JsonSerializerOptions Json { get; } = new()
     {
-        new ModelConfig { VocabSize = 0, HiddenSize = 0, Attention = null!, Layers = [], MaxPositions = 0 },
-        new AttentionConfig { Heads = 0, KvHeads = 0, HeadDim = 0 },
-        new MoeConfig(null!, []),
-        new TopKRouterConfig(0), new TopPRouterConfig(0), new MoePlusPlusRouterConfig(), new DcMoeRouterConfig(0), new NoisyTopKRouterConfig(0),
-        new SparseMixerRouterConfig(0), new SwitchRouterConfig(), new ExpertChoiceRouterConfig(), new BaseRouterConfig(), new GroupedTopKRouterConfig(0),
-        new TaskRouterConfig(0), new FixedRouterConfig(), new ImportanceLoadLoss(0),
-    }.ToDictionary(static r => r.GetType());
-
-    public static void Add(JsonNode? json, JsonTypeInfo info)
-    {
-        if (info.Kind == JsonTypeInfoKind.Enumerable && json is JsonArray items)
-            foreach (JsonNode? item in items)
-                Add(item, Of(info.ElementType!));
-        if (info.Kind != JsonTypeInfoKind.Object || json is not JsonObject record)
-            return;
-        if (info.PolymorphismOptions is { } kinds)
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        Converters =
         {
-            if (kinds.DerivedTypes.FirstOrDefault(k => Is(record[kinds.TypeDiscriminatorPropertyName], k.TypeDiscriminator)) is { DerivedType: { } kind })
-                Add(record, Of(kind));
-            return;
-        }
-        foreach (JsonPropertyInfo property in info.Properties)
-            if (record.TryGetPropertyValue(property.Name, out JsonNode? value))
-                Add(value, Of(property.PropertyType));
-            else if (property is { IsRequired: false, AssociatedParameter.IsMemberInitializer: true } && Fresh.TryGetValue(info.Type, out object? fresh))
-                record[property.Name] = JsonSerializer.SerializeToNode(property.Get!(fresh), Of(property.PropertyType));
+            Words<QkNorm>(), Words<MoePlusPlusGating>(), Words<RouterScores>(), Words<LoadRule>(), Words<Activation>(), Words<DropPolicy>(),
+            Words<RoomRounding>(), Words<BalanceScope>(),
+        },
+        IgnoreReadOnlyProperties = true,
+        TypeInfoResolver = ConfigRecords.Default.WithAddedModifier(AddKinds),
+    };
 
-        static JsonTypeInfo Of(Type type) => MoeCatalog.Json.GetTypeInfo(type);
-        static bool Is(JsonNode? name, object? discriminator) => name is JsonValue text && text.TryGetValue(out string? s) && s.Equals(discriminator);
+    public static JsonObject Write(ModelConfig config) => JsonSerializer.SerializeToNode(config, Info<ModelConfig>())!.AsObject();
+
+    /// <summary>A loss with all its settings, on one line; by its type's name where the catalog has none.</summary>
+    public static string Describe(RouterLoss loss) => Array.Exists(MoeCatalog.Kinds[typeof(RouterLoss)], k => k.Record == loss.GetType())
+        ? JsonSerializer.Serialize(loss, Info<RouterLoss>())
+        : FormattableString.Invariant($"{loss.GetType().Name} {loss.Coefficient}");
+
+    private static JsonTypeInfo<T> Info<T>() => (JsonTypeInfo<T>)Json.GetTypeInfo(typeof(T));
+
+    private static JsonStringEnumConverter<T> Words<T>() where T : struct, Enum => new(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false);
+
+    private static void AddKinds(JsonTypeInfo info)
+    {
+        if (!MoeCatalog.Kinds.TryGetValue(info.Type, out Kind[]? kinds))
+            return;
+        info.PolymorphismOptions = new JsonPolymorphismOptions { TypeDiscriminatorPropertyName = "type" };
+        foreach (Kind kind in kinds)
+            info.PolymorphismOptions.DerivedTypes.Add(new JsonDerivedType(kind.Record, kind.Name));
     }
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Moe.Experts;
@@ -22,27 +21,19 @@ public sealed class FromScratch : Family
 
     public override ModelConfig Read(ConfigJson json)
     {
-        JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
-        root.Remove(ArchitecturesKey);
-        root.Remove(ModelTypeKey);
-        return Read(json.Path, root);
+        json.Names(ArchitecturesKey);
+        json.Names(ModelTypeKey);
+        return Model(json);
     }
 
     /// <summary>The model that an object with the properties of <see cref="ModelConfig"/> describes.</summary>
-    /// <param name="path">For messages.</param>
+    /// <param name="vocabSize">Where the object has none.</param>
+    /// <param name="absentPositions">Where the object may have none.</param>
     /// <exception cref="CheckpointException">A property is missing, unknown or out of range.</exception>
-    public static ModelConfig Read(string path, JsonObject root)
+    public static ModelConfig Model(ConfigJson json, int? vocabSize = null, int? absentPositions = null)
     {
-        try
-        {
-            ModelConfig config = MoeCatalog.Read(root)!;
-            return Fault(config) is { } fault ? throw new CheckpointException(path, fault) : config;
-        }
-        catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
-        {
-            string names = e.Message.Contains("discriminator", StringComparison.Ordinal) ? $" There are {MoeCatalog.Names}." : "";
-            throw new CheckpointException(path, e.Message.ReplaceLineEndings(" ") + names, inner: e);
-        }
+        ModelConfig config = RecordReading.Model(json, vocabSize, absentPositions);
+        return Fault(config) is { } fault ? throw json.Refused(fault) : config;
     }
 
     public override JsonObject Write(ModelConfig config)
@@ -52,7 +43,7 @@ public sealed class FromScratch : Family
         JsonObject json = new() { [ArchitecturesKey] = new JsonArray(Architecture), [ModelTypeKey] = Name };
         try
         {
-            foreach ((string key, JsonNode? value) in MoeCatalog.Write(config))
+            foreach ((string key, JsonNode? value) in RecordWriting.Write(config))
                 json[key] = value?.DeepClone();
         }
         catch (NotSupportedException e)
@@ -84,16 +75,19 @@ public sealed class FromScratch : Family
             return "rope_scaling leaves frequencies and magnitude above 0";
         if (c.Layers.Count is 0 or > ConfigJson.MaxLayers)
             return $"there are 1 to {ConfigJson.MaxLayers} layers";
-        if (!c.FullAttentionLayers.SequenceEqual(c.Layers.Index().Select(static l => l.Index).Where(c.FullAttentionLayers.Contains)))
-            return "full_attention_layers are some of the layers, rising";
+        for (int i = 0, last = -1; i < c.FullAttentionLayers.Count; last = c.FullAttentionLayers[i++])
+            if (c.FullAttentionLayers[i] <= last || c.FullAttentionLayers[i] >= c.Layers.Count)
+                return "full_attention_layers are some of the layers, rising";
         if (c.RouterLosses.Any(static l => l is null || !float.IsFinite(l.Coefficient)))
             return "a router loss has a finite coefficient";
         if (c.Layers.Select(Fault).FirstOrDefault(static f => f is not null) is { } fault)
             return fault;
-        int[] experts = [.. c.Layers.OfType<MoeConfig>().Select(static m => m.NumExperts).Distinct()];
-        if (experts.Length > 1 && c.RouterLosses.Any(static l => l is LoadBalanceLoss { Scope: BalanceScope.Model }))
+        MoeConfig? first = c.Layers.OfType<MoeConfig>().FirstOrDefault();
+        if (c.Layers.OfType<MoeConfig>().All(m => m.NumExperts == first!.NumExperts))
+            return null;
+        if (c.RouterLosses.Any(static l => l is LoadBalanceLoss { Scope: BalanceScope.Model }))
             return "a balance over the whole model joins layers of equally many experts";
-        return experts.Length > 1 && c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
+        return c.Layers.OfType<MoeConfig>().Any(static m => m.Router.Gate.Residual)
             ? "gating residuals join layers of equally many experts" : null;
     }
 

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model.Families;
 using MoeFromScratch.Model.Moe;
@@ -33,13 +32,9 @@ public static class TrainConfig
     /// <summary>A model in full, but for what the text and the run decide.</summary>
     private static ModelConfig Own(ConfigJson json, int context)
     {
-        const string Vocabulary = "vocab_size", Positions = "max_positions";
-        JsonObject root = JsonNode.Parse(json.Text)!.AsObject();
-        if (root.ContainsKey(Vocabulary))
-            throw json.Refused($"{Vocabulary} is the tokenizer's: leave it out");
-        root[Vocabulary] = 1;
-        root[Positions] ??= context;
-        return FromScratch.Read(json.Path, root);
+        if (json.Names("vocab_size"))
+            throw json.Refused("vocab_size is the tokenizer's: leave it out");
+        return FromScratch.Model(json, vocabSize: 1, absentPositions: context);
     }
 
     private static Func<int, ModelConfig> Model(ConfigJson json, int context)

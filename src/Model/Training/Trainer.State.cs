@@ -90,7 +90,7 @@ public sealed partial class Trainer
                 $"AdamW beta1 {adamW.Beta1} beta2 {adamW.Beta2} eps {adamW.Eps} decay {adamW.WeightDecay} matrices only {adamW.DecayMatricesOnly}"),
             ["clip norm"] = Text(options.ClipNorm),
             ["seed"] = Text(options.Seed),
-            ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l => MoeCatalog.Describe(l))),
+            ["router losses"] = string.Join(", ", options.RouterLosses.Select(static l => RecordWriting.Describe(l))),
             ["bias update rate"] = Text(options.BiasUpdateRate),
             ["choice estimator"] = options.EstimateChoice.ToString(),
             ["tokenizer"] = model.Fingerprints.Tokenizer,

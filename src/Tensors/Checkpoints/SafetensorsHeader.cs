@@ -96,23 +96,23 @@ internal sealed class SafetensorsHeader
     {
         if (begin > end)
             throw json.Refuse($"data_offsets begin at {begin}, after their end {end}");
-        Int128 bits = FileDTypes.Bits(dtype);
+        long bits = FileDTypes.Bits(dtype);
         if (bits == 0)
             throw json.Refuse($"unknown dtype {CheckpointException.Quote(dtype)}");
         foreach (long dimension in shape)
         {
-            bits *= dimension;                     // both below 2^63 here
-            if (bits > long.MaxValue)
+            if (dimension != 0 && bits > long.MaxValue / dimension)
                 throw json.Refuse($"{Describe(dtype, shape)} has more bytes than can be counted");
+            bits *= dimension;
         }
-        if (bits != 8 * (Int128)(end - begin))
+        if (bits % 8 != 0 || bits / 8 != end - begin)
             throw json.Refuse($"{Describe(dtype, shape)} takes {Bytes(bits)} bytes, but data_offsets span {end - begin}");
     }
 
     private static string Describe(string dtype, List<long> shape) =>
         CheckpointException.Cut($"{dtype}[{string.Join(", ", shape)}]");
 
-    private static string Bytes(Int128 bits) => ((decimal)bits / 8).ToString(CultureInfo.InvariantCulture);
+    private static string Bytes(long bits) => ((decimal)bits / 8).ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The ranges follow each other and end where the file ends.</summary>
     private static void CheckCoverage(string file, List<TensorEntry> entries, long dataBytes)

@@ -68,7 +68,9 @@ public sealed class TensorFiles : IDisposable
             AddShards(index);
         else
             throw new CheckpointException(Path, $"the folder has neither {ShardIndex.SingleFileName} nor {ShardIndex.FileName}");
-        Names = [.. _byName.Keys.Order(StringComparer.Ordinal)];
+        string[] names = [.. _byName.Keys];
+        Array.Sort(names, StringComparer.Ordinal);
+        Names = names;
     }
 
     private void Add(string path)
