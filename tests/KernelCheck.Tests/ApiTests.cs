@@ -48,6 +48,15 @@ public class ApiTests
         Assert.True(found, $"{Header(t)}: {line}");
     }));
 
+    /// <summary>A conversion that ILGPU has and KernelCheck has not could make a call ambiguous there.</summary>
+    [Fact]
+    public void EveryListedConversionBetweenDeclaredTypesIsDeclared() => Assert.All(Declared.Where(t => !t.IsEnum), t =>
+    {
+        HashSet<string> own = [.. Members(t)];
+        Assert.All(s_listed[Header(t)].Where(l => l.Contains("op_Implicit", StringComparison.Ordinal)
+            && !l.Contains("LongIndex2D", StringComparison.Ordinal) && !l.Contains("LongIndex3D", StringComparison.Ordinal)), l => Assert.Contains(l, own));
+    });
+
     [Fact]
     public void EnumsHaveTheirValues() => Assert.All(Declared.Where(t => t.IsEnum), t =>
     {

@@ -42,8 +42,18 @@ public readonly struct KernelConfig
 
     public static implicit operator KernelConfig((Index2D, Index2D) dimensions) => new(dimensions.Item1, dimensions.Item2);
 
+    public static implicit operator KernelConfig((Index3D, Index1D) dimensions) => new(dimensions.Item1, new Index3D(dimensions.Item2, 1, 1));
+
+    public static implicit operator KernelConfig((Index3D, Index2D) dimensions) =>
+        new(dimensions.Item1, new Index3D(dimensions.Item2.X, dimensions.Item2.Y, 1));
+
     public static implicit operator KernelConfig((Index3D, Index3D) dimensions) => new(dimensions.Item1, dimensions.Item2);
 
     public static implicit operator KernelConfig((Index3D, Index3D, SharedMemoryConfig) dimensions) =>
         new(dimensions.Item1, dimensions.Item2, dimensions.Item3);
+
+    public static implicit operator (Index3D, Index3D)(KernelConfig config) => (config.GridDim, config.GroupDim);
+
+    public static implicit operator (Index3D, Index3D, SharedMemoryConfig)(KernelConfig config) =>
+        (config.GridDim, config.GroupDim, config.SharedMemoryConfig);
 }

@@ -22,6 +22,7 @@ internal sealed partial class Emitter
     private readonly List<(MethodBase Method, int Offset)> _calls = [];
     private readonly Dictionary<Type, Stack<Variable>> _free = [];
     private readonly List<Variable> _active = [];
+    private bool _final;   // the second walk
     private int _variables;
 
     private Emitter(MethodInfo kernel, Type argsType, Facts facts, Type frame)
@@ -61,8 +62,6 @@ internal sealed partial class Emitter
         second.Emit();
         return new(second._method, ViewChecks.Of(argsType), frame, second._syncs, second._sites);
     }
-
-    private bool _final;
 
     /// <summary>References are kept as addresses: what they refer to does not move.</summary>
     private static Type Kept(Type type) => type.IsByRef ? typeof(nint) : type;

@@ -18,7 +18,11 @@ internal static class ViewChecks
             foreach (FieldInfo item in items.Where(f => f.Name != "Rest"))
             {
                 int number = argument++;
-                found += Visit(item.FieldType, () => Tuples.EmitAddress(il, args, Load(il, number)), number);
+                found += Visit(item.FieldType, () =>
+                {
+                    il.Emit(OpCodes.Ldarg_1);
+                    Tuples.EmitAddress(il, args, number);
+                }, number);
             }
             if (items.Length != 8)
                 break;
@@ -47,11 +51,5 @@ internal static class ViewChecks
                     }, number);
             return count;
         }
-    }
-
-    private static int Load(ILGenerator il, int number)
-    {
-        il.Emit(OpCodes.Ldarg_1);
-        return number;
     }
 }
