@@ -1,0 +1,272 @@
+using System.Reflection;
+using System.Reflection.Emit;
+using System.Runtime.CompilerServices;
+
+namespace MoeFromScratch.KernelCheck;
+
+/// <summary>
+/// Re-emits a kernel, with all it calls inlined, as one method that returns where its threads wait and goes on from there by a switch:
+/// <c>int body(Machine m, ref TFrame frame, ref TArgs args)</c>. Two walks: the first finds out what must live in the frame.
+/// </summary>
+internal sealed partial class Emitter
+{
+    private readonly Facts _facts;
+    private readonly MethodInfo _kernel;
+    private readonly Type _frame, _argsType;
+    private readonly DynamicMethod _method;
+    private readonly ILGenerator _il;
+    private readonly List<Value> _stack = [];
+    private readonly List<SyncPoint> _syncs = [];
+    private readonly List<Site> _sites = [];
+    private readonly List<Label> _resume = [];
+    private readonly List<(MethodBase Method, int Offset)> _calls = [];
+    private readonly Dictionary<Type, Stack<Variable>> _free = [];
+    private readonly List<Variable> _active = [];
+    private bool _final;   // the second walk
+    private int _variables;
+
+    private Emitter(MethodInfo kernel, Type argsType, Facts facts, Type frame)
+    {
+        (_kernel, _argsType, _facts, _frame) = (kernel, argsType, facts, frame);
+        _method = new DynamicMethod(kernel.Name, typeof(int), [typeof(Machine), frame.MakeByRefType(), argsType.MakeByRefType()],
+            typeof(Emitter).Module, skipVisibility: true)
+        {
+            InitLocals = false,   // C# assigns before it reads
+        };
+        _il = _method.GetILGenerator(4096);
+    }
+
+    public static Emitted Emit(MethodInfo kernel, Type argsType)
+    {
+        // Compiled once and for all: what is constant by then is a constant in the code.
+        RuntimeHelpers.RunClassConstructor(typeof(Arena).TypeHandle);
+        RuntimeHelpers.RunClassConstructor(typeof(Shadow).TypeHandle);
+        Facts facts = new();
+        Emitter first = new(kernel, argsType, facts, typeof(ValueTuple));
+        first.Emit();
+        if (first._syncs.Count == 0)
+        {
+            facts.Saved.Clear();
+            facts.Resident.Clear();
+        }
+        foreach (int number in facts.Resident)
+            facts.Saved.TryAdd(number, facts.Types[number]);
+        List<Type> types = [];
+        foreach ((int number, Type type) in facts.Saved)
+        {
+            facts.Fields.Add(number);
+            types.Add(Kept(type));
+        }
+        Type frame = Tuples.Of(types.ToArray());
+        Emitter second = new(kernel, argsType, facts, frame) { _final = true };
+        second.Emit();
+        return new(second._method, ViewChecks.Of(argsType), frame, second._syncs, second._sites);
+    }
+
+    /// <summary>References are kept as addresses: what they refer to does not move.</summary>
+    private static Type Kept(Type type) => type.IsByRef ? typeof(nint) : type;
+
+    private void Emit()
+    {
+        ParameterInfo[] parameters = _kernel.GetParameters();
+        Binding[] args = new Binding[parameters.Length];
+        for (int i = 0; i < args.Length; i++)
+        {
+            Type type = parameters[i].ParameterType;
+            args[i] = new(type) { Variable = Take(type) };
+            args[i].Variable!.Argument = i;
+            if (!_facts.ChangedArguments.Contains(i))
+                LoadArgument(args[i].Variable!);
+        }
+        Label start = _il.DefineLabel(), table = _il.DefineLabel();
+        _il.Emit(OpCodes.Br, table);
+        _il.MarkLabel(start);
+        foreach (Binding arg in args)
+            if (_facts.ChangedArguments.Contains(arg.Variable!.Argument))
+                LoadArgument(arg.Variable);
+
+        Walk(_kernel, args);
+        _il.Emit(OpCodes.Ldc_I4_0);
+        _il.Emit(OpCodes.Ret);
+
+        _il.MarkLabel(table);
+        if (_resume.Count > 0)
+        {
+            _il.Emit(OpCodes.Ldarg_0);
+            _il.Emit(OpCodes.Ldfld, typeof(Machine).GetField(nameof(Machine.State))!);
+            _il.Emit(OpCodes.Ldc_I4_1);
+            _il.Emit(OpCodes.Sub);
+            _il.Emit(OpCodes.Switch, _resume.ToArray());
+        }
+        _il.Emit(OpCodes.Br, start);
+    }
+
+    private void LoadArgument(Variable variable)
+    {
+        _il.Emit(OpCodes.Ldarg_2);
+        Tuples.EmitAddress(_il, _argsType, variable.Argument);
+        _il.Emit(OpCodes.Ldobj, variable.Type);
+        Store(variable);
+    }
+
+    // variables
+
+    private Variable Take(Type type)
+    {
+        Variable variable = _free.TryGetValue(type, out Stack<Variable>? free) && free.TryPop(out Variable? again)
+            ? again : new(_variables++, type, _il.DeclareLocal(type));
+        _facts.Types[variable.Number] = type;
+        _active.Add(variable);
+        return variable;
+    }
+
+    private void Release(Variable variable)
+    {
+        _active.Remove(variable);
+        if (!_free.TryGetValue(variable.Type, out Stack<Variable>? free))
+            _free[variable.Type] = free = new();
+        free.Push(variable);
+    }
+
+    private bool IsResident(Variable variable) => _final && _facts.Resident.Contains(variable.Number);
+
+    private void FieldAddress(Variable variable)
+    {
+        _il.Emit(OpCodes.Ldarg_1);
+        Tuples.EmitAddress(_il, _frame, _facts.Fields.IndexOf(variable.Number));
+    }
+
+    private void Load(Variable variable)
+    {
+        if (!IsResident(variable))
+            _il.Emit(OpCodes.Ldloc, variable.Local);
+        else
+        {
+            FieldAddress(variable);
+            _il.Emit(OpCodes.Ldobj, Kept(variable.Type));
+        }
+    }
+
+    private void Store(Variable variable)
+    {
+        _il.Emit(OpCodes.Stloc, variable.Local);
+        if (IsResident(variable))
+            Save(variable);
+    }
+
+    private void Save(Variable variable)
+    {
+        FieldAddress(variable);
+        _il.Emit(OpCodes.Ldloc, variable.Local);
+        if (variable.Type.IsByRef)
+            _il.Emit(OpCodes.Conv_U);
+        _il.Emit(OpCodes.Stobj, Kept(variable.Type));
+    }
+
+    private void Restore(Variable variable)
+    {
+        FieldAddress(variable);
+        _il.Emit(OpCodes.Ldobj, Kept(variable.Type));
+        _il.Emit(OpCodes.Stloc, variable.Local);
+    }
+
+    private void Address(Place place)
+    {
+        if (IsResident(place.Variable))
+            FieldAddress(place.Variable);
+        else
+            _il.Emit(OpCodes.Ldloca, place.Variable.Local);
+        foreach (FieldInfo field in place.Path)
+            _il.Emit(OpCodes.Ldflda, field);
+    }
+
+    /// <summary>The address goes where it cannot be followed: the variable must not move.</summary>
+    private void Escape(Value value)
+    {
+        if (value.Place is not { } place)
+            return;
+        _facts.Resident.Add(place.Variable.Number);
+        if (place.Variable.Argument >= 0)
+            _facts.ChangedArguments.Add(place.Variable.Argument);
+    }
+
+    // the evaluation stack
+
+    private void Push(Type type, bool constant = false, Place? place = null) => _stack.Add(new(type, constant, place));
+
+    private Value Pop()
+    {
+        Value value = _stack[^1];
+        _stack.RemoveAt(_stack.Count - 1);
+        return value;
+    }
+
+    /// <summary>Empties the stack into variables; the result goes to <see cref="Reload"/>.</summary>
+    private List<(Value Value, Variable? Variable)> Spill()
+    {
+        List<(Value, Variable?)> spilled = [];
+        while (_stack.Count > 0)
+        {
+            Value value = Pop();
+            if (value.Place is not null)
+            {
+                _il.Emit(OpCodes.Pop);
+                spilled.Add((value, null));
+                continue;
+            }
+            Variable variable = Take(value.Type);
+            Store(variable);
+            spilled.Add((value, variable));
+        }
+        return spilled;
+    }
+
+    private void Reload(List<(Value Value, Variable? Variable)> spilled)
+    {
+        for (int i = spilled.Count - 1; i >= 0; i--)
+        {
+            (Value value, Variable? variable) = spilled[i];
+            if (variable is null)
+                Address(value.Place!);
+            else
+            {
+                Load(variable);
+                Release(variable);
+            }
+            _stack.Add(value);
+        }
+    }
+
+    /// <summary>The thread waits here: everything it needs goes to the frame, and comes back when it goes on.</summary>
+    private void Wait(SyncKind kind, string name, int site)
+    {
+        List<(Value, Variable?)> spilled = Spill();
+        foreach (Variable variable in _active)
+            _facts.Saved.TryAdd(variable.Number, variable.Type);
+        _syncs.Add(new(kind, name, site));
+        Variable[] kept = _final ? [.. _active.Where(v => _facts.Saved.ContainsKey(v.Number) && !IsResident(v) && !IsFixed(v))] : [];
+        foreach (Variable variable in kept)
+            Save(variable);
+        _il.Emit(OpCodes.Ldc_I4, _syncs.Count);
+        _il.Emit(OpCodes.Ret);
+        Label resume = _il.DefineLabel();
+        _il.MarkLabel(resume);
+        _resume.Add(resume);
+        foreach (Variable variable in kept)
+            Restore(variable);
+        Reload(spilled);
+    }
+
+    /// <summary>An argument that nobody changes is loaded at each turn.</summary>
+    private bool IsFixed(Variable variable) => variable.Argument >= 0 && !_facts.ChangedArguments.Contains(variable.Argument);
+
+    private int NewSite(MethodBase method, int offset)
+    {
+        if (_sites.Count == 65535)
+            throw Refuse(method, offset, "a kernel of more than 65535 places");
+        _sites.Add(new(method, offset));
+        return _sites.Count - 1;
+    }
+
+    private KernelFault Refuse(MethodBase method, int offset, string why) => Rules.Refuse(_kernel, method, offset, why);
+}
