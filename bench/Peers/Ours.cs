@@ -188,7 +188,6 @@ internal static class Ours
         return layers.Average(static l => (double)l.Routing!.Value.HostOffsets![^1] / Context);
     }
 
-    /// <summary>Work per second, the median of so many times after two that do not count.</summary>
     /// <summary>Median of so many rounds, once the JIT has made what it makes of code that runs often: two rounds and a second.</summary>
     private static double Rate(Func<double> work, int times)
     {

@@ -75,10 +75,13 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
         for (int j = 0; j < count; j = Next(j, quarter))
             for (int state = 0; state < s.Queries * heads;)
                 for (float* k = keys + j * _view.KRow, end = k + _view.KRow; k < end; k += d)
-                    for (int g = 0; g < group; g++, state++)
-                        if (j < quarter)
-                            MatvecKernels<V>.Dot4<F32>(queries + (long)state * d, k, quarter * _view.KRow, d, scores + state * Block + j, quarter);
-                        else
+                    if (j < quarter)
+                    {
+                        MatvecKernels<V>.Dots<F32>(group, queries + (long)state * d, d, k, quarter * _view.KRow, d, scores + state * Block + j, Block, quarter);
+                        state += group;
+                    }
+                    else
+                        for (int g = 0; g < group; g++, state++)
                             scores[state * Block + j] = RowMath<V>.Dot(queries + (long)state * d, k, d);
         for (int state = 0; state < s.Queries * heads; state++)
         {

@@ -63,8 +63,8 @@ internal sealed unsafe partial class Gemm<V>
     /// <summary>A block of C that a worker sums up.</summary>
     private static int SumsSize => MCPanels * MR * NB;
 
-    /// <summary>Whether this product reads what was packed for the one queued before it.</summary>
-    private static bool SameA(in Product p, in Product before) => !p.IsMatvec && !before.IsMatvec && p.M == before.M && p.K == before.K && p.A.Equals(before.A);
+    /// <summary>Whether this product reads what was packed, or written out, for the one queued before it.</summary>
+    private static bool SameA(in Product p, in Product before) => p.IsMatvec == before.IsMatvec && p.M == before.M && p.K == before.K && p.A.Equals(before.A);
 
     private struct Job
     {

@@ -22,6 +22,7 @@ internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDi
     private const long PackedABudget = 8L << 20;       // floats: 32 MB
     private const long ScatterBudget = 4L << 20;       // less, because every piece reads all of it
     private const long AloneBelow = 1 << 19;           // multiplications not worth waking anyone for
+    private const long StageAloneBelow = 1 << 13;      // the same, floats to write out
 
     private readonly Scratch _packedA = new(poison), _packedB = new(poison), _stage = new(poison), _few = new(poison), _sums = new(poison);
     private Product[] _products = new Product[16];
@@ -138,39 +139,86 @@ internal sealed unsafe partial class Gemm<V>(WorkerPool pool, bool poison) : IDi
 
     // ── few rows ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// <summary>The products of few rows: what packing would do to theirs, and scattering, is so little that the caller does it.</summary>
+    /// <summary>The products of few rows: A is written out where it is not plain, and C where it scatters.</summary>
     private void RunFewRows(Product* products)
     {
-        long floats = 0;
+        int staged = 0, scattered = 0;
+        long inputs = 0, outputs = 0;
         for (int i = 0; i < _count; i++)
-            if (products[i].IsMatvec)
-                floats += products[i].M * ((products[i].A.IsPlain ? 0 : products[i].K) + (long)(products[i].Scatter == null ? 0 : products[i].N));
-        float* target = null;
-        long targetRow = 0;
-        float* free = floats == 0 ? null : _few.Get<float>(floats);
+        {
+            ref Product p = ref products[i];
+            p.FirstPiece = staged;
+            if (!p.IsMatvec)
+                continue;
+            if (p.Scatter != null)
+            {
+                scattered = p.N;
+                outputs += (long)p.M * p.N;
+            }
+            if (p.A.IsPlain)
+                continue;
+            if (i > 0 && SameA(p, products[i - 1]))
+            {
+                p.PackedA = products[i - 1].PackedA;
+                continue;
+            }
+            p.PackedA = inputs;
+            staged += p.M;
+            inputs += (long)p.M * p.K;
+        }
+        float* floats = _few.Get<float>(inputs + outputs), free = floats + inputs;
+        pool.Run(staged, new StageJob { Products = products, Count = _count, Staged = floats }, inputs < StageAloneBelow);
+        ScatterRowsJob scatter = new() { Products = products, Count = _count };
         for (int i = 0; i < _count; i++)
         {
             ref Product p = ref products[i];
             if (!p.IsMatvec)
                 continue;
             if (!p.A.IsPlain)
-            {
-                p.A.Stage<V>(0, p.M, 0, p.K, free);
-                p.A = new Operand { P = free, Stride = p.K };
-                free += (long)p.M * p.K;
-            }
+                p.A = new Operand { P = floats + p.PackedA, Stride = p.K };
             if (p.Scatter != null)   // into rows of its own first
             {
-                target = p.C;
+                scatter.C = p.C;
                 p.C = free;
-                (targetRow, p.CRow) = (p.CRow, p.N);
+                (scatter.CRow, p.CRow) = (p.CRow, p.N);
                 free += (long)p.M * p.N;
             }
         }
         Matvec<V>.Run(pool, products, _count);
-        for (int i = 0; i < _count; i++)
-            if (products[i] is { IsMatvec: true, Scatter: not null } p)
-                for (int row = 0; row < p.M; row++)
-                    RowMath<V>.AddScaled(p.Weight == null ? 1 : p.Weight[row], p.C + row * p.CRow, target + p.Scatter[row] * targetRow, p.N);
+        pool.Run(Blocks(scattered, ScatterRowsJob.Columns), scatter, outputs < StageAloneBelow);
+    }
+
+    /// <summary>One row of A.</summary>
+    private struct StageJob : IJob
+    {
+        public Product* Products;
+        public int Count;
+        public float* Staged;
+
+        public readonly void Run(int index, int worker)
+        {
+            Product* p = Find(Products, Count, index);
+            int row = index - p->FirstPiece;
+            p->A.Stage<V>(row, 1, 0, p->K, Staged + p->PackedA + (long)row * p->K);
+        }
+    }
+
+    /// <summary>A block of columns: adds what was written out to the rows that the products name, in their order.</summary>
+    private struct ScatterRowsJob : IJob
+    {
+        public const int Columns = 128;
+        public Product* Products;
+        public int Count;
+        public float* C;
+        public long CRow;
+
+        public readonly void Run(int index, int worker)
+        {
+            int column = index * Columns;
+            for (Product* p = Products; p < Products + Count; p++)
+                for (int row = 0; p->IsMatvec && p->Scatter != null && row < p->M; row++)
+                    RowMath<V>.AddScaled(p->Weight == null ? 1 : p->Weight[row], p->C + row * p->CRow + column,
+                        C + p->Scatter[row] * CRow + column, Math.Min(Columns, p->N - column));
+        }
     }
 }

@@ -1,9 +1,9 @@
 namespace MoeFromScratch.Tensors.Cpu;
 
-/// <summary>Products of so few rows that reading the weights is all the work: they are read once, from memory, and never copied.</summary>
+/// <summary>Products of so few rows that reading the weights is most of the work: they are read once, from memory, and never copied.</summary>
 internal static unsafe class Matvec<V> where V : struct, ILanes<V>
 {
-    private const long AloneBelow = 1 << 17;           // weights not worth waking anyone for
+    private const long AloneBelow = 1 << 17;           // multiplications not worth waking anyone for
     private const int Piece = 1 << 16;                 // weights
     private const int StripColumns = 512;              // C's part stays in the first level
 
@@ -18,7 +18,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
             if (!products[i].IsMatvec)
                 continue;
             pieces += Gemm<V>.Blocks(products[i].N, products[i].ByDots ? PieceRows(products[i].K) : StripColumns);
-            work += (long)products[i].N * products[i].K;
+            work += (long)products[i].M * products[i].N * products[i].K;
         }
         pool.Run(pieces, new Job { Products = products, Count = count }, work < AloneBelow);
     }
@@ -63,21 +63,16 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
                     MatvecKernels<V>.Add<TElement>(Line(p, m)[k], w, count, p->C + m * p->CRow + n);
         }
 
-        /// <summary>Four rows of weights at a time, a quarter of the piece apart; rows of A in pairs.</summary>
+        /// <summary>Four rows of weights at a time, a quarter of the piece apart, stay in the first level for all rows of A.</summary>
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size), quarter = (end - n) / 4;
-            long row = p->B.Stride * TElement.Size;
-            for (int last = n + quarter; n < last; n++)
+            long row = p->B.Stride * TElement.Size, apart = quarter * p->B.Stride;
+            byte* w = (byte*)p->B.P + n * row;
+            for (int last = n + quarter; n < last; n++, w += row)
             {
-                byte* w = (byte*)p->B.P + n * row;
-                for (int half = 0; half < 4; half += 2)
-                    for (int m = 0; m < p->M - 1; m += 2)
-                        MatvecKernels<V>.Dot2By2<TElement>(Line(p, m), p->A.Stride, w + half * quarter * row, quarter * p->B.Stride, p->K,
-                            p->C + m * p->CRow + n + half * quarter, p->CRow, quarter);
-                if (p->M % 2 == 1)
-                    MatvecKernels<V>.Dot4<TElement>(Line(p, p->M - 1), w, quarter * p->B.Stride, p->K, p->C + (p->M - 1) * p->CRow + n, quarter);
-                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, quarter * p->B.Stride, p->K); i++)
+                MatvecKernels<V>.Dots<TElement>(p->M, Line(p, 0), p->A.Stride, w, apart, p->K, p->C + n, p->CRow, quarter);
+                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, apart, p->K); i++)
                     Row<TElement>(p, n + i * quarter);
             }
             for (n += 3 * quarter; n < end; n++)

@@ -10,84 +10,128 @@ namespace MoeFromScratch.Tensors.Cpu;
 internal static unsafe class MatvecKernels<V> where V : struct, ILanes<V>
 {
     /// <summary>
-    /// Four dot products: y[i · apart] = Σ_d x[d] · w[i][d] with w's rows <paramref name="stride"/> elements apart. Every sum runs
-    /// over two vectors of partial sums, so a row's result does not depend on its neighbours: 8 accumulators, 2 vectors of x and
-    /// 1 of w, 11 of 16 registers.
+    /// Four dot products for each row of x: y[m · yStride + i · apart] = Σ_d x[m][d] · w[i][d], with w's rows <paramref name="stride"/>
+    /// elements apart: what is loaded of w, and widened, serves two or three rows of x. Every sum runs over one vector of partial
+    /// sums, whatever tile it is in, so a row's result does not depend on its neighbours.
     /// </summary>
-    public static void Dot4<TElement>(float* x, void* w, long stride, int d, float* y, long apart = 1) where TElement : IElement
+    public static void Dots<TElement>(int rows, float* x, long xStride, void* w, long stride, int d, float* y, long yStride, long apart) where TElement : IElement
+    {
+        for (int tile; rows > 0; rows -= tile, x += tile * xStride, y += tile * yStride)
+        {
+            tile = rows is 2 or 4 ? 2 : Math.Min(rows, 3);
+            if (tile == 3)
+                Dot3By4<TElement>(x, xStride, w, stride, d, y, yStride, apart);
+            else if (tile == 2)
+                Dot2By4<TElement>(x, xStride, w, stride, d, y, yStride, apart);
+            else
+                Dot4<TElement>(x, w, stride, d, y, apart);
+        }
+    }
+
+    private static void Dot4<TElement>(float* x, void* w, long stride, int d, float* y, long apart) where TElement : IElement
     {
         byte* w0 = (byte*)w, w1 = w0 + stride * TElement.Size, w2 = w1 + stride * TElement.Size, w3 = w2 + stride * TElement.Size;
         V zero = V.Of(0);
-        V s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
+        V a0 = zero, a1 = zero, a2 = zero, a3 = zero;
         long i = 0;
         for (; i <= d - 2 * V.Count; i += 2 * V.Count)
         {
-            V x0 = V.Load(x + i), x1 = V.Load(x + i + V.Count);
-            s00 = V.MulAdd(x0, TElement.LoadFinite<V>(w0, i), s00);
-            s01 = V.MulAdd(x1, TElement.LoadFinite<V>(w0, i + V.Count), s01);
-            s10 = V.MulAdd(x0, TElement.LoadFinite<V>(w1, i), s10);
-            s11 = V.MulAdd(x1, TElement.LoadFinite<V>(w1, i + V.Count), s11);
-            s20 = V.MulAdd(x0, TElement.LoadFinite<V>(w2, i), s20);
-            s21 = V.MulAdd(x1, TElement.LoadFinite<V>(w2, i + V.Count), s21);
-            s30 = V.MulAdd(x0, TElement.LoadFinite<V>(w3, i), s30);
-            s31 = V.MulAdd(x1, TElement.LoadFinite<V>(w3, i + V.Count), s31);
+            Step4<TElement>(x, w0, w1, w2, w3, i, ref a0, ref a1, ref a2, ref a3);
+            Step4<TElement>(x, w0, w1, w2, w3, i + V.Count, ref a0, ref a1, ref a2, ref a3);
         }
-        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(s00 + s01), V.Sum(s10 + s11), V.Sum(s20 + s21), V.Sum(s30 + s31));
-        for (int row = 0; i < d && row < 4; row++)
-            y[row * apart] += DotTail<TElement>(x, w, row * stride, i, d);
+        for (; i <= d - V.Count; i += V.Count)
+            Step4<TElement>(x, w0, w1, w2, w3, i, ref a0, ref a1, ref a2, ref a3);
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(a0), V.Sum(a1), V.Sum(a2), V.Sum(a3));
+        AddTails<TElement>(1, x, 0, w, stride, i, d, y, 0, apart);
     }
 
-    /// <summary>
-    /// Two dot products for each of two rows of x: y[m][i · apart] = Σ_d x[m][d] · w[i][d], summed exactly as <see cref="Dot4"/> sums.
-    /// What is widened serves twice: 8 accumulators, 4 vectors of x and 1 of w.
-    /// </summary>
-    public static void Dot2By2<TElement>(float* x, long xStride, void* w, long stride, int d, float* y, long yStride, long apart) where TElement : IElement
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Step4<TElement>(float* x, byte* w0, byte* w1, byte* w2, byte* w3, long i, ref V a0, ref V a1, ref V a2, ref V a3) where TElement : IElement
     {
-        byte* w0 = (byte*)w, w1 = w0 + stride * TElement.Size;
-        float* z = x + xStride;
-        V zero = V.Of(0);
-        V s00 = zero, s01 = zero, s10 = zero, s11 = zero, t00 = zero, t01 = zero, t10 = zero, t11 = zero;
-        long i = 0;
-        for (; i <= d - 2 * V.Count; i += 2 * V.Count)
-        {
-            V x0 = V.Load(x + i), x1 = V.Load(x + i + V.Count), z0 = V.Load(z + i), z1 = V.Load(z + i + V.Count);
-            V a = TElement.LoadFinite<V>(w0, i);
-            s00 = V.MulAdd(x0, a, s00);
-            t00 = V.MulAdd(z0, a, t00);
-            V b = TElement.LoadFinite<V>(w0, i + V.Count);
-            s01 = V.MulAdd(x1, b, s01);
-            t01 = V.MulAdd(z1, b, t01);
-            V c = TElement.LoadFinite<V>(w1, i);
-            s10 = V.MulAdd(x0, c, s10);
-            t10 = V.MulAdd(z0, c, t10);
-            V e = TElement.LoadFinite<V>(w1, i + V.Count);
-            s11 = V.MulAdd(x1, e, s11);
-            t11 = V.MulAdd(z1, e, t11);
-        }
-        (y[0], y[apart], y[yStride], y[yStride + apart]) = (V.Sum(s00 + s01), V.Sum(s10 + s11), V.Sum(t00 + t01), V.Sum(t10 + t11));
-        for (int row = 0; i < d && row < 2; row++)
-        {
-            y[row * apart] += DotTail<TElement>(x, w, row * stride, i, d);
-            y[yStride + row * apart] += DotTail<TElement>(z, w, row * stride, i, d);
-        }
+        V a = V.Load(x + i);
+        V.MulAdd(a, TElement.LoadFinite<V>(w0, i), ref a0);
+        V.MulAdd(a, TElement.LoadFinite<V>(w1, i), ref a1);
+        V.MulAdd(a, TElement.LoadFinite<V>(w2, i), ref a2);
+        V.MulAdd(a, TElement.LoadFinite<V>(w3, i), ref a3);
     }
 
-    /// <summary>Whether <see cref="Dot4"/> reads these four rows right: an infinity or a NaN sends them to <see cref="Dot"/>.</summary>
+    private static void Dot2By4<TElement>(float* x, long xStride, void* w, long stride, int d, float* y, long yStride, long apart) where TElement : IElement
+    {
+        byte* w0 = (byte*)w, w1 = w0 + stride * TElement.Size, w2 = w1 + stride * TElement.Size, w3 = w2 + stride * TElement.Size;
+        float* x1 = x + xStride;
+        V zero = V.Of(0);
+        V a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
+        long i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+        {
+            V a = V.Load(x + i), b = V.Load(x1 + i);
+            V v0 = TElement.LoadFinite<V>(w0, i);
+            V.MulAdd(a, v0, ref a0);
+            V.MulAdd(b, v0, ref b0);
+            V v1 = TElement.LoadFinite<V>(w1, i);
+            V.MulAdd(a, v1, ref a1);
+            V.MulAdd(b, v1, ref b1);
+            V v2 = TElement.LoadFinite<V>(w2, i);
+            V.MulAdd(a, v2, ref a2);
+            V.MulAdd(b, v2, ref b2);
+            V v3 = TElement.LoadFinite<V>(w3, i);
+            V.MulAdd(a, v3, ref a3);
+            V.MulAdd(b, v3, ref b3);
+        }
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(a0), V.Sum(a1), V.Sum(a2), V.Sum(a3));
+        y += yStride;
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(b0), V.Sum(b1), V.Sum(b2), V.Sum(b3));
+        AddTails<TElement>(2, x, xStride, w, stride, i, d, y - yStride, yStride, apart);
+    }
+
+    /// <summary>12 accumulators, 3 vectors of x and 1 of w fill 16 registers.</summary>
+    private static void Dot3By4<TElement>(float* x, long xStride, void* w, long stride, int d, float* y, long yStride, long apart) where TElement : IElement
+    {
+        byte* w0 = (byte*)w, w1 = w0 + stride * TElement.Size, w2 = w1 + stride * TElement.Size, w3 = w2 + stride * TElement.Size;
+        float* x1 = x + xStride, x2 = x1 + xStride;
+        V zero = V.Of(0);
+        V a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero, c0 = zero, c1 = zero, c2 = zero, c3 = zero;
+        long i = 0;
+        for (; i <= d - V.Count; i += V.Count)
+        {
+            V a = V.Load(x + i), b = V.Load(x1 + i), c = V.Load(x2 + i);
+            V v0 = TElement.LoadFinite<V>(w0, i);
+            V.MulAdd(a, v0, ref a0);
+            V.MulAdd(b, v0, ref b0);
+            V.MulAdd(c, v0, ref c0);
+            V v1 = TElement.LoadFinite<V>(w1, i);
+            V.MulAdd(a, v1, ref a1);
+            V.MulAdd(b, v1, ref b1);
+            V.MulAdd(c, v1, ref c1);
+            V v2 = TElement.LoadFinite<V>(w2, i);
+            V.MulAdd(a, v2, ref a2);
+            V.MulAdd(b, v2, ref b2);
+            V.MulAdd(c, v2, ref c2);
+            V v3 = TElement.LoadFinite<V>(w3, i);
+            V.MulAdd(a, v3, ref a3);
+            V.MulAdd(b, v3, ref b3);
+            V.MulAdd(c, v3, ref c3);
+        }
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(a0), V.Sum(a1), V.Sum(a2), V.Sum(a3));
+        y += yStride;
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(b0), V.Sum(b1), V.Sum(b2), V.Sum(b3));
+        y += yStride;
+        (y[0], y[apart], y[2 * apart], y[3 * apart]) = (V.Sum(c0), V.Sum(c1), V.Sum(c2), V.Sum(c3));
+        AddTails<TElement>(3, x, xStride, w, stride, i, d, y - 2 * yStride, yStride, apart);
+    }
+
+    /// <summary>Whether <see cref="Dots"/> reads these four rows right: an infinity or a NaN sends them to <see cref="Dot"/>.</summary>
     public static bool Readable<TElement>(void* w, long stride, int d) where TElement : IElement =>
         TElement.IsFinite(w, 0, d) && TElement.IsFinite(w, stride, d) && TElement.IsFinite(w, 2 * stride, d) && TElement.IsFinite(w, 3 * stride, d);
 
-    /// <summary>One dot product, summed exactly as <see cref="Dot4"/> sums each of its four.</summary>
+    /// <summary>One dot product, summed exactly as <see cref="Dots"/> sums each of its own.</summary>
     public static float Dot<TElement>(float* x, void* w, long start, int d) where TElement : IElement
     {
-        V s0 = V.Of(0), s1 = V.Of(0);
+        V sum = V.Of(0);
         int i = 0;
-        for (; i <= d - 2 * V.Count; i += 2 * V.Count)
-        {
-            s0 = V.MulAdd(V.Load(x + i), TElement.Load<V>(w, start + i), s0);
-            s1 = V.MulAdd(V.Load(x + i + V.Count), TElement.Load<V>(w, start + i + V.Count), s1);
-        }
-        float sum = V.Sum(s0 + s1);
-        return i < d ? sum + DotTail<TElement>(x, w, start, i, d) : sum;
+        for (; i <= d - V.Count; i += V.Count)
+            V.MulAdd(V.Load(x + i), TElement.Load<V>(w, start + i), ref sum);
+        return i < d ? V.Sum(sum) + DotTail<TElement>(x, w, start, i, d) : V.Sum(sum);
     }
 
     /// <summary>y[d] += Σ_i x[i · apart] · w[i][d] over four rows of w, <paramref name="stride"/> elements apart.</summary>
@@ -98,8 +142,9 @@ internal static unsafe class MatvecKernels<V> where V : struct, ILanes<V>
         long i = 0;
         for (; i <= d - V.Count; i += V.Count)
         {
-            V low = V.MulAdd(x1, TElement.Load<V>(w1, i), x0 * TElement.Load<V>(w0, i));
-            V high = V.MulAdd(x3, TElement.Load<V>(w3, i), x2 * TElement.Load<V>(w2, i));
+            V low = x0 * TElement.Load<V>(w0, i), high = x2 * TElement.Load<V>(w2, i);
+            V.MulAdd(x1, TElement.Load<V>(w1, i), ref low);
+            V.MulAdd(x3, TElement.Load<V>(w3, i), ref high);
             (V.Load(y + i) + (low + high)).Store(y + i);
         }
         for (; i < d; i++)
@@ -115,6 +160,14 @@ internal static unsafe class MatvecKernels<V> where V : struct, ILanes<V>
             V.MulAdd(scale, TElement.Load<V>(w, i), V.Load(y + i)).Store(y + i);
         for (; i < d; i++)
             y[i] += x * TElement.At(w, i);
+    }
+
+    /// <summary>What is left of each of a tile's dot products from its i-th element on.</summary>
+    private static void AddTails<TElement>(int rows, float* x, long xStride, void* w, long stride, long i, int d, float* y, long yStride, long apart) where TElement : IElement
+    {
+        for (int row = 0; i < d && row < rows; row++)
+            for (int j = 0; j < 4; j++)
+                y[row * yStride + j * apart] += DotTail<TElement>(x + row * xStride, w, j * stride, i, d);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -92,8 +92,11 @@ internal unsafe struct Product
     /// <summary>Number of its first piece among those of all products.</summary>
     public int FirstPiece;
 
-    /// <summary>So few rows that reading the weights is all the work: no packing pays.</summary>
-    public readonly bool IsMatvec => M <= 8 && !A.KMajor && B.IsPlain && (ByDots || B.KMajor);
+    /// <summary>
+    /// So few rows that no packing pays: weights are read where they lie. Measured for dot products, where what must be widened comes
+    /// sooner to the point at which widening once, into a packed block, is less work.
+    /// </summary>
+    public readonly bool IsMatvec => !A.KMajor && B.IsPlain && (ByDots ? M <= (B.Type == DType.F32 ? 32 : 16) : B.KMajor && M <= 8);
 
     /// <summary>Weights contiguous along K make dot products; along N they are added up row by row.</summary>
     public readonly bool ByDots => !B.KMajor && !Accumulate;
