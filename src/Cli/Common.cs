@@ -48,7 +48,7 @@ internal static class Common
         {
             "auto" or "cpu" => CpuBackend.Create(threads),
             "reference" => new ReferenceBackend(),
-            _ when GpuBackend.Devices.Contains(device) => GpuBackend.Create(device),
+            _ when GpuDevices.Knows(device) => GpuDevices.Open(device),
             _ => throw new ArgumentException($"there is no device '{device}'; 'moe devices' lists them"),
         };
     }

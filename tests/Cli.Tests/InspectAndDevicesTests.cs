@@ -40,10 +40,17 @@ public sealed class InspectAndDevicesTests
     {
         Outcome run = Tool.Run("devices", "--json");
         JsonArray devices = JsonNode.Parse(run.Output)!.AsArray();
-        Assert.Equal(["cpu", "reference", "cuda", "opencl", "ilgpu-cpu"], devices.Select(static d => (string)d!["name"]!));
+        Assert.Equal(["cpu", "reference", "cuda", "opencl", "ilgpu-cpu"], devices.Select(static d => ((string)d!["name"]!).Split(':')[0]).Distinct());
         Assert.All(devices, static d => Assert.NotEmpty((string)d!["description"]!));
         Assert.True((bool)devices[0]!["available"]!);
     }
+
+    [Theory]
+    [InlineData("cuda:999", "device cuda:999: ")]
+    [InlineData("cuda:one", "there is no device 'cuda:one'")]
+    [InlineData("ilgpu-cpu:1", "device ilgpu-cpu:1: ")]
+    public void ADeviceThatIsNotThereIsRefusedInOneSentence(string device, string reason) =>
+        Tool.Run("generate", "a", "--device", device).RequireError(reason);
 
     [Theory]
     [InlineData("generate")]

@@ -8,8 +8,6 @@ namespace MoeFromScratch.Cli.Verbs;
 /// <summary><c>moe devices</c>: what this machine offers, and why something is missing.</summary>
 internal static class DevicesVerb
 {
-    private sealed record Device(string Name, bool Available, string Description);
-
     public static Command Command()
     {
         Option<bool> json = Common.Json("the list");
@@ -20,11 +18,11 @@ internal static class DevicesVerb
 
     private static int Run(bool json)
     {
-        List<Device> devices =
+        List<GpuDevice> devices =
         [
             new("cpu", true, $"{CpuBackend.Instructions}, {Environment.ProcessorCount} threads"),
             new("reference", true, "scalar loops, sums in double precision; one thread"),
-            .. GpuBackend.Devices.Select(static name => new Device(name, false, GpuBackend.Unavailable)),
+            .. GpuDevices.List(),
         ];
         if (json)
             Common.PrintJson(new JsonArray([.. devices.Select(static d => (JsonNode)new JsonObject
@@ -34,7 +32,7 @@ internal static class DevicesVerb
                 ["description"] = d.Description,
             })]));
         else
-            foreach (Device d in devices)
+            foreach (GpuDevice d in devices)
                 Console.WriteLine($"{d.Name,-10} {(d.Available ? "yes" : "no "),-4} {d.Description}");
         return Program.Success;
     }

@@ -1,0 +1,49 @@
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu;
+
+/// <summary>A device under the name that <c>--device</c> takes, or in one sentence why it cannot be used.</summary>
+public sealed record GpuDevice(string Name, bool Available, string Description);
+
+/// <summary>The door of this room, open or not: the package ILGPU is optional, and this file is compiled without it too.</summary>
+public static partial class GpuDevices
+{
+    private const string NoPackage =
+        "built without the package ILGPU, which no package source had; add one that has it, as nuget.org does, and build again with --force";
+
+    /// <summary>The kinds of device that live here; <c>cuda:1</c> is the second one of its kind.</summary>
+    public static IReadOnlyList<string> Kinds { get; } = ["cuda", "opencl", "ilgpu-cpu"];
+
+    /// <summary>Whether <paramref name="device"/> is a name of this room, there or not.</summary>
+    public static bool Knows(string device) => TryParse(device, out _, out _);
+
+    /// <summary>What this machine has of each kind, at least one entry per kind.</summary>
+    public static IReadOnlyList<GpuDevice> List()
+    {
+        List<GpuDevice> found = [];
+        Find(found);
+        return found.Count > 0 ? found : [.. Kinds.Select(static kind => new GpuDevice(kind, false, NoPackage))];
+    }
+
+    /// <summary>A backend on that device.</summary>
+    /// <exception cref="NotSupportedException">The device is not there; the message says why.</exception>
+    public static IBackend Open(string device)
+    {
+        IBackend? found = null;
+        Open(device, ref found);
+        return found ?? throw new NotSupportedException($"device {device}: {NoPackage}");
+    }
+
+    // Without ILGPU nobody implements these, and the compiler drops the calls.
+    static partial void Find(List<GpuDevice> found);
+
+    static partial void Open(string device, ref IBackend? found);
+
+    private static bool TryParse(string device, out string kind, out int index)
+    {
+        string[] parts = device.Split(':', 2);
+        kind = parts[0];
+        index = 0;
+        return Kinds.Contains(kind) && (parts.Length == 1 || int.TryParse(parts[1], out index) && index >= 0);
+    }
+}
