@@ -11,6 +11,9 @@ public static partial class GpuDevices
 {
     private const string NoGenericPointers = "without generic address space (OpenCL 2, or an option of 3), which ILGPU's kernels need";
 
+    /// <summary>As large groups as kernels with tiles want, and warps as large as CUDA's.</summary>
+    private static readonly CPUDevice Simulated = new(numThreadsPerWarp: 32, numWarpsPerMultiprocessor: GpuBackend.MostThreads / 32, numMultiprocessors: 1);
+
     /// <summary>A device of ILGPU's; without one, the reason.</summary>
     private sealed record Entry(Device? Device, string Description);
 
@@ -31,15 +34,27 @@ public static partial class GpuDevices
         if (index >= all.Count && all[0].Device is not null)
             throw new NotSupportedException($"device {device}: the last one here is {kind}:{all.Count - 1}");
         Entry entry = all[Math.Min(index, all.Count - 1)];
-        string state = entry.Device is null ? entry.Description : "its kernels are not written yet; use --device cpu";
-        throw new NotSupportedException($"device {device}: {state}");
+        if (entry.Device is null)
+            throw new NotSupportedException($"device {device}: {entry.Description}");
+        Context context = CreateContext();
+        try
+        {
+            // The simulation's barriers take the longer, the more threads wait.
+            int groupSize = entry.Device == Simulated ? Simulated.WarpSize : GpuBackend.MostThreads;
+            found = new GpuBackend(context, entry.Device.CreateAccelerator(context), device, groupSize);
+        }
+        catch (Exception e)
+        {
+            context.Dispose();
+            throw new NotSupportedException($"device {device}: {e.Message}", e);
+        }
     }
 
     /// <summary>The devices of one kind, those that can be used first; never empty.</summary>
     private static List<Entry> Of(string kind)
     {
         if (kind == "ilgpu-cpu")
-            return [new(CPUDevice.Default, $"ILGPU's simulation with one thread for each of a group's {CPUDevice.Default.MaxNumThreadsPerGroup}: very slow, for tests")];
+            return [new(Simulated, $"ILGPU's simulation with one thread for each of a group's {Simulated.MaxNumThreadsPerGroup}: very slow, for tests")];
 
         if (!DriverLibraries.Load(kind, out string file))
             return [new(null, $"the driver's library {file} is not installed")];

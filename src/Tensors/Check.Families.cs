@@ -11,7 +11,7 @@ internal static unsafe partial class Check
         Ints(offsets, experts + 1L);
         Ints(token, token.Count);
         Ints(expert, token.Count);
-        That(offsets.Pointer<int>()[0] == 0, "slot offsets begin at 0");
+        That(!IsReadable(offsets) || offsets.Pointer<int>()[0] == 0, "slot offsets begin at 0");
         return Slots(new SlotRange(offsets, 0, experts), checked((int)token.Count)).End;
     }
 
@@ -77,6 +77,8 @@ internal static unsafe partial class Check
     {
         F32(logits);
         Ints(labels, logits.Rows);
+        if (!IsReadable(labels))
+            return;
         int* label = labels.Pointer<int>();
         for (int t = 0; t < logits.Rows; t++)
             That(label[t] < logits.Cols, "a label lies beyond the vocabulary");
@@ -125,6 +127,8 @@ internal static unsafe partial class Check
         Ints(sequences, 4L * sequences.Rows);
         if (visible is not null)
             Ints(visible, (long)q.Rows * visible.Cols);
+        if (!IsReadable(sequences))
+            return;
         int* s = sequences.Pointer<int>();
         for (int b = 0; b < sequences.Rows; b++, s += 4)
         {

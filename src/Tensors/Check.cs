@@ -3,8 +3,9 @@ using System.Runtime.CompilerServices;
 namespace MoeFromScratch.Tensors;
 
 /// <summary>
-/// What a host backend asks of its arguments before it touches memory. A passing check allocates nothing; a failing one
-/// throws <see cref="ArgumentException"/> with the argument's name, what it is and what it should be.
+/// What a backend asks of its arguments before it touches memory. A passing check allocates nothing; a failing one
+/// throws <see cref="ArgumentException"/> with the argument's name, what it is and what it should be. Indices and offsets are
+/// read where they lie in host memory; a device's are taken for right.
 /// </summary>
 internal static unsafe partial class Check
 {
@@ -64,19 +65,23 @@ internal static unsafe partial class Check
     {
         if (index.DType != DType.I32 || index.Count < end)
             Fail(index, name, $"{DType.I32} with at least {end} elements");
+        if (!IsReadable(index))
+            return;
         int* p = index.Pointer<int>();
         for (int i = start; i < end; i++)
             if ((uint)p[i] >= (uint)limit)
                 throw new ArgumentException($"{name}[{i}] = {p[i]} is not a row of {limit}");
     }
 
-    /// <summary>The slots of a range, read from host memory, inside <paramref name="rows"/> rows.</summary>
+    /// <summary>The slots of a range, inside <paramref name="rows"/> rows; all of those where offsets are a device's.</summary>
     public static (int Start, int End) Slots(in SlotRange range, int rows)
     {
         if (range.Offsets is not Tensor offsets)
             return (0, rows);
         if (offsets.DType != DType.I32 || range.First < 0 || range.Count < 0 || (long)range.First + range.Count >= offsets.Count)
             Fail(offsets, nameof(offsets), $"{DType.I32} with bounds for experts {range.First} to {(long)range.First + range.Count - 1}");
+        if (!IsReadable(offsets))
+            return (0, rows);
         int* o = offsets.Pointer<int>() + range.First;
         for (int e = 0; e < range.Count; e++)
             That(o[e] <= o[e + 1], "slot offsets may not fall");
@@ -84,6 +89,8 @@ internal static unsafe partial class Check
         That(start >= 0 && end <= rows, "the slots of the range lie outside the rows");
         return (start, end);
     }
+
+    private static bool IsReadable(Tensor x) => x.Storage is HostStorage;
 
     private static void Elements(Tensor x, DType dtype, long count, string name)
     {

@@ -1,0 +1,108 @@
+using ILGPU;
+using ILGPU.Runtime;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu;
+
+/// <summary>Elements as floats, or as the bits of a 16-bit type; the other view is empty.</summary>
+public struct ElementView
+{
+    public ArrayView<float> Floats;
+    public ArrayView<ushort> Halves;
+}
+
+/// <summary>Four floats, loaded and stored at once where they lie at a multiple of 16 bytes.</summary>
+public struct F4
+{
+    public float X, Y, Z, W;
+}
+
+/// <summary>Four 16-bit elements.</summary>
+public struct H4
+{
+    public ushort X, Y, Z, W;
+}
+
+/// <summary>How one element of a tensor is stored; arithmetic is done in F32.</summary>
+internal interface IElement
+{
+    static abstract float At(ElementView x, long i);
+
+    static abstract void Store(ElementView y, long i, float value);
+
+    /// <summary>Elements i … i + 3; their place is a multiple of four elements, and the view begins at a multiple of 16 bytes.</summary>
+    static abstract F4 Four(ElementView x, long i);
+}
+
+internal struct F32 : IElement
+{
+    public static float At(ElementView x, long i) => x.Floats[i];
+
+    public static void Store(ElementView y, long i, float value) => y.Floats[i] = value;
+
+    public static F4 Four(ElementView x, long i) => x.Floats.AsAligned(16).Cast<F4>()[i >> 2];
+}
+
+/// <summary>bfloat16: the upper half of an F32. ILGPU knows no such type.</summary>
+internal struct BF16 : IElement
+{
+    public static float At(ElementView x, long i) => Widen(x.Halves[i]);
+
+    public static void Store(ElementView y, long i, float value)
+    {
+        uint bits = Interop.FloatAsInt(value);
+        bool isNaN = (bits & 0x7FFFFFFF) > 0x7F800000;
+        y.Halves[i] = (ushort)(isNaN ? (bits >> 16) | 0x40 : (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    public static F4 Four(ElementView x, long i)
+    {
+        H4 h = x.Halves.AsAligned(16).Cast<H4>()[i >> 2];
+        return new F4 { X = Widen(h.X), Y = Widen(h.Y), Z = Widen(h.Z), W = Widen(h.W) };
+    }
+
+    private static float Widen(ushort bits) => Interop.IntAsFloat((uint)bits << 16);
+}
+
+/// <summary>IEEE 754 binary16, by integer arithmetic: it needs no type that some devices lack.</summary>
+internal struct F16 : IElement
+{
+    private const float ExponentGap = 5.192296858534828e33f;   // 2^112: 127 − 15
+
+    public static float At(ElementView x, long i) => Widen(x.Halves[i]);
+
+    public static void Store(ElementView y, long i, float value)
+    {
+        uint bits = Interop.FloatAsInt(value), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7FFFFFFF;
+        uint half;
+        if (magnitude > 0x7F800000)
+            half = 0x7E00 | ((magnitude >> 13) & 0x3FF);                         // a NaN, quiet
+        else if (magnitude >= 0x47800000)
+            half = 0x7C00;                                                       // 65536 and more
+        else if (magnitude < 0x38800000)
+            half = Interop.FloatAsInt(Interop.IntAsFloat(magnitude) + 0.5f) - 0x3F000000;   // below 2^−14: the sum rounds to steps of 2^−24
+        else
+            half = (magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13;
+        y.Halves[i] = (ushort)(sign | half);
+    }
+
+    public static F4 Four(ElementView x, long i)
+    {
+        H4 h = x.Halves.AsAligned(16).Cast<H4>()[i >> 2];
+        return new F4 { X = Widen(h.X), Y = Widen(h.Y), Z = Widen(h.Z), W = Widen(h.W) };
+    }
+
+    private static float Widen(ushort bits)
+    {
+        uint magnitude = (uint)(bits & 0x7FFF) << 13, sign = (uint)(bits & 0x8000) << 16;
+        uint value = magnitude >= 0x0F800000 ? magnitude | 0x7F800000 : Interop.FloatAsInt(Interop.IntAsFloat(magnitude) * ExponentGap);
+        return Interop.IntAsFloat(value | sign);
+    }
+}
+
+public sealed partial class GpuBackend
+{
+    private static ElementView Elements(Tensor x) =>
+        x.DType == DType.F32 ? new ElementView { Floats = View<float>(x), Halves = ArrayView<ushort>.Empty }
+        : new ElementView { Floats = ArrayView<float>.Empty, Halves = View<ushort>(x) };
+}

@@ -1,0 +1,406 @@
+using ILGPU;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu;
+
+public sealed partial class GpuBackend
+{
+    /// <summary>Keys that one group of a few queries goes through.</summary>
+    private const int SplitKeys = 256;
+
+    public void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y)
+    {
+        Check.Same(y, x);
+        Check.Rope(x, positions, frequencies, layout);
+        Rows<RopeStep>(x.Rows, x.Cols, new Step
+        {
+            A = View<float>(x), I = View<int>(positions), B = View<float>(frequencies), Y = View<float>(y), F = layout.Magnitude, G = 1,
+            N = layout.HeadDim, M = layout.Pairs, P = layout.Interleaved ? 1 : 0, Q = layout.First,
+        });
+    }
+
+    public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse)
+    {
+        Check.Attention(q, k, v, Readable(sequences), visible, sinks, layout, y, lse);
+        Check.That(layout.HeadDim <= AttentionTile.MostDims && layout.ValueDim <= AttentionTile.MostDims, "a device takes heads of up to 256");
+        if (q.Rows == 0)
+            return;
+        bool few = q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
+        AttentionArgs args = new()
+        {
+            Q = View<float>(q), K = View<float>(k), V = View<float>(v), Y = View<float>(y), Lse = View<float>(lse), Sinks = ViewOrNone<float>(sinks),
+            Sequences = View<int>(sequences), Visible = ViewOrNone<int>(visible), VisibleCols = visible?.Cols ?? 0, Count = sequences.Rows,
+            Rows = q.Rows, Heads = layout.Heads, KvHeads = layout.KvHeads, HeadDim = layout.HeadDim, ValueDim = layout.ValueDim, Scale = layout.Scale,
+            Window = layout.Window, Causal = layout.Causal || layout.Window > 0, Splits = few ? Math.Max(1, (k.Rows + SplitKeys - 1) / SplitKeys) : 1,
+        };
+        if (few)
+            FewQueries(args, y);
+        else
+            ManyQueries(args, y, lse, sinks);
+    }
+
+    /// <summary>Flash decoding: keys in pieces of 256, each with its own running softmax; then the pieces together.</summary>
+    private void FewQueries(AttentionArgs args, Tensor y)
+    {
+        int pieces = args.Rows * args.Heads * args.Splits;
+        Tensor parts = this.New([pieces, args.ValueDim + 2]);
+        args.Parts = View<float>(parts);
+        Launch<FewQueriesKernel, AttentionArgs>(new Index3D(args.Splits, args.Rows * args.Heads, 1), GroupSize, args);
+        Rows<MergeAttentionStep>(args.Rows * args.Heads, args.ValueDim, new Step
+        {
+            A = args.Parts, B = args.Sinks, Y = args.Y, Z = args.Lse, N = args.Splits, M = args.Heads,
+        });
+        this.Free(parts);
+    }
+
+    /// <summary>What queries see that are in no sequence, then a group for every 32 queries of a sequence, every head and every 128 columns of values.</summary>
+    private void ManyQueries(AttentionArgs args, Tensor y, Tensor lse, Tensor? sinks)
+    {
+        Fill(y, 0);
+        Fill(lse, sinks is null ? float.NegativeInfinity : 0);
+        if (sinks is not null)
+            Outer(null, sinks, lse);
+        Index3D grid = new((args.Rows + AttentionTile.Queries - 1) / AttentionTile.Queries + args.Count, args.Heads,
+            (args.ValueDim + AttentionTile.Dims - 1) / AttentionTile.Dims);
+        Launch<ManyQueriesKernel, AttentionArgs>(grid, AttentionTile.Threads, args);
+    }
+}
+
+/// <summary>
+/// Turns the pairs of a row's heads. P says whether a pair's elements are neighbours, M how many pairs a head has, Q where they begin,
+/// N the size of a head, F the magnitude, G the direction.
+/// </summary>
+internal struct RopeStep : IStep
+{
+    public static int Code => 13;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int row = item * s.Cols;
+        for (int i = Group.IdxX; i < s.Cols; i += Group.DimX)
+        {
+            int j = i % s.N - s.Q;                                         // the column among those that turn
+            float x = s.A[row + i];
+            if (j >= 0 && j < s.M + s.M)
+            {
+                int pair = s.P == 1 ? j >> 1 : j < s.M ? j : j - s.M, distance = s.P == 1 ? 1 : s.M;
+                bool first = s.P == 1 ? (j & 1) == 0 : j < s.M;
+                float other = s.A[first ? row + i + distance : row + i - distance];
+                float angle = s.I[item] * s.B[pair];
+                float cos = s.F * Angles.Cos(angle), sin = s.F * s.G * Angles.Sin(angle);
+                x = first ? x * cos - other * sin : x * cos + other * sin;
+            }
+            s.Y[row + i] = x;
+        }
+    }
+}
+
+/// <summary>
+/// Sine and cosine of angles of any size: devices' own are approximations for small ones. The angle less the nearest multiple of π/2,
+/// in double, goes into the series of the one or the other.
+/// </summary>
+internal static class Angles
+{
+    private const double TwoOverPi = 0.63661977236758134, HalfPi = 1.5707963267948966;
+
+    public static float Sin(float angle) => Turned(angle, 0);
+
+    public static float Cos(float angle) => Turned(angle, 1);
+
+    private static float Turned(float angle, int quarters)
+    {
+        double turns = Math.Floor(angle * TwoOverPi + 0.5), r = angle - turns * HalfPi, z = r * r;
+        int quadrant = (int)((long)turns + quarters) & 3;
+        double sin = r * (1 + z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 - z * (1.0 / 39916800))))));
+        double cos = 1 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 - z * (1.0 / 3628800 - z * (1.0 / 479001600))))));
+        float value = (float)((quadrant & 1) == 0 ? sin : cos);
+        return quadrant >= 2 ? -value : value;
+    }
+}
+
+public struct AttentionArgs
+{
+    public ArrayView<float> Q, K, V, Y, Lse, Sinks, Parts;
+    public ArrayView<int> Sequences, Visible;
+    public int Count, Rows, Heads, KvHeads, HeadDim, ValueDim, Window, VisibleCols, Splits;
+    public float Scale;
+    public Flag Causal;
+
+    /// <summary>Whether query t of a sequence sees its j-th key; the query stands at key <paramref name="position"/>.</summary>
+    internal static bool Sees(AttentionArgs a, int t, int position, int j) =>
+        !(a.Causal && j > position) && !(a.Window > 0 && j <= position - a.Window) && (a.VisibleCols == 0 || a.Visible[t * a.VisibleCols + j] != 0);
+}
+
+internal static class AttentionTile
+{
+    /// <summary>Of a group of 8 warps, each with four.</summary>
+    public const int Queries = 32, Threads = 256;
+
+    /// <summary>One for each lane.</summary>
+    public const int Keys = 32;
+
+    /// <summary>Columns of keys or values in shared memory at once; rows are one float longer, so that lanes do not share a bank.</summary>
+    public const int Dims = 128, Row = 129;
+
+    public const int MostDims = 256;
+}
+
+/// <summary>
+/// One query and head over one piece of its keys. Each warp takes every eighth key: its lanes share the dot product, and add the
+/// value's columns; then the warps' softmaxes become one. Parts: Kv sums, the greatest score and the denominator for it.
+/// </summary>
+internal struct FewQueriesKernel : IKernel<AttentionArgs>
+{
+    public static void Run(AttentionArgs a)
+    {
+        ArrayView<float> sums = SharedMemory.Allocate<float>(32 * AttentionTile.MostDims / 4), greatest = SharedMemory.Allocate<float>(32), weights = SharedMemory.Allocate<float>(32);
+        int t = Grid.IdxY / a.Heads, h = Grid.IdxY - t * a.Heads, lane = Warp.LaneIdx, warp = Group.IdxX / Warp.WarpSize, warps = Group.DimX / Warp.WarpSize;
+        int firstKey = 0, keys = 0, position = 0;
+        for (int b = 0; b < a.Count; b++)
+        {
+            int query = t - a.Sequences[4 * b], queries = a.Sequences[4 * b + 1];
+            if (query >= 0 && query < queries)
+            {
+                firstKey = a.Sequences[4 * b + 2];
+                keys = a.Sequences[4 * b + 3];
+                position = keys - queries + query;
+            }
+        }
+        int perSplit = (keys + a.Splits - 1) / a.Splits, start = Grid.IdxX * perSplit, end = IntrinsicMath.Min(keys, start + perSplit);
+        int kvHead = h / (a.Heads / a.KvHeads);
+        long query0 = ((long)t * a.Heads + h) * a.HeadDim;
+        F4 q0 = Lanes4.Load(a.Q, query0, lane, a.HeadDim, 0), q1 = Lanes4.Load(a.Q, query0, lane, a.HeadDim, 4);
+        F4 y0 = default, y1 = default;
+        float max = float.NegativeInfinity, sum = 0;
+        for (int j = start + warp; j < end; j += warps)
+        {
+            if (!AttentionArgs.Sees(a, t, position, j))
+                continue;
+            long row = (long)(firstKey + j) * a.KvHeads + kvHead;
+            float dot = Lanes4.Dot(q0, Lanes4.Load(a.K, row * a.HeadDim, lane, a.HeadDim, 0));
+            if (a.HeadDim > 4 * Warp.WarpSize)
+                dot += Lanes4.Dot(q1, Lanes4.Load(a.K, row * a.HeadDim, lane, a.HeadDim, 4));
+            float score = a.Scale * Dots.Sum(dot), higher = MathF.Max(max, score), keep = MathF.Exp(max - higher), p = MathF.Exp(score - higher);
+            max = higher;
+            sum = sum * keep + p;
+            y0 = Lanes4.Mix(y0, keep, Lanes4.Load(a.V, row * a.ValueDim, lane, a.ValueDim, 0), p);
+            if (a.ValueDim > 4 * Warp.WarpSize)
+                y1 = Lanes4.Mix(y1, keep, Lanes4.Load(a.V, row * a.ValueDim, lane, a.ValueDim, 4), p);
+        }
+        if (lane == 0)
+        {
+            greatest[warp] = max;
+            weights[warp] = sum;
+        }
+        Lanes4.Store(sums, warp * a.ValueDim, lane, a.ValueDim, 0, y0);
+        Lanes4.Store(sums, warp * a.ValueDim, lane, a.ValueDim, 4, y1);
+        Group.Barrier();
+        float top = float.NegativeInfinity, total = 0;
+        for (int w = 0; w < warps; w++)
+            top = MathF.Max(top, greatest[w]);
+        for (int w = 0; w < warps; w++)
+            total += weights[w] > 0 ? weights[w] * MathF.Exp(greatest[w] - top) : 0;
+        long part = ((long)Grid.IdxY * a.Splits + Grid.IdxX) * (a.ValueDim + 2);
+        for (int d = Group.IdxX; d < a.ValueDim; d += Group.DimX)
+        {
+            float y = 0;
+            for (int w = 0; w < warps; w++)
+                y += weights[w] > 0 ? sums[w * a.ValueDim + d] * MathF.Exp(greatest[w] - top) : 0;
+            a.Parts[part + d] = y;
+        }
+        if (Group.IdxX == 0)
+        {
+            a.Parts[part + a.ValueDim] = top;
+            a.Parts[part + a.ValueDim + 1] = total;
+        }
+    }
+}
+
+/// <summary>The pieces of a query's keys together: an item is a query and head. N pieces; M heads.</summary>
+internal struct MergeAttentionStep : IStep
+{
+    public static int Code => 20;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        float sink = s.B.Length == 0 ? float.NegativeInfinity : s.B[item % s.M], max = sink, sum = 0;
+        int size = s.Cols + 2, first = item * s.N * size;
+        for (int i = 0; i < s.N; i++)
+            max = MathF.Max(max, s.A[first + i * size + s.Cols]);
+        bool none = max == float.NegativeInfinity;
+        for (int i = 0; i < s.N; i++)
+            sum += none ? 0 : s.A[first + i * size + s.Cols + 1] * MathF.Exp(s.A[first + i * size + s.Cols] - max);
+        sum += none ? 0 : MathF.Exp(sink - max);
+        for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+        {
+            float y = 0;
+            for (int i = 0; i < s.N; i++)
+                y += none ? 0 : s.A[first + i * size + d] * MathF.Exp(s.A[first + i * size + s.Cols] - max);
+            s.Y[item * s.Cols + d] = none ? 0 : y / sum;
+        }
+        if (Group.IdxX == 0)
+            s.Z[item] = none ? float.NegativeInfinity : max + MathF.Log(sum);
+    }
+}
+
+/// <summary>Columns lane, lane + 32, lane + 64 and lane + 96 of a row in a warp's four registers; what lies beyond it counts as 0.</summary>
+internal static class Lanes4
+{
+    /// <param name="x">Where the row lies.</param>
+    /// <param name="start">Its first element.</param>
+    /// <param name="lane">Of the thread.</param>
+    /// <param name="columns">Of the row.</param>
+    /// <param name="registers">How many come before: 0, or 4 for the second half of a wide row.</param>
+    public static F4 Load(ArrayView<float> x, long start, int lane, int columns, int registers)
+    {
+        int d = lane + registers * Warp.WarpSize;
+        F4 v = default;
+        if (d < columns)
+            v.X = x[start + d];
+        if (d + Warp.WarpSize < columns)
+            v.Y = x[start + d + Warp.WarpSize];
+        if (d + 2 * Warp.WarpSize < columns)
+            v.Z = x[start + d + 2 * Warp.WarpSize];
+        if (d + 3 * Warp.WarpSize < columns)
+            v.W = x[start + d + 3 * Warp.WarpSize];
+        return v;
+    }
+
+    public static void Store(ArrayView<float> y, long start, int lane, int columns, int registers, F4 v)
+    {
+        int d = lane + registers * Warp.WarpSize;
+        if (d < columns)
+            y[start + d] = v.X;
+        if (d + Warp.WarpSize < columns)
+            y[start + d + Warp.WarpSize] = v.Y;
+        if (d + 2 * Warp.WarpSize < columns)
+            y[start + d + 2 * Warp.WarpSize] = v.Z;
+        if (d + 3 * Warp.WarpSize < columns)
+            y[start + d + 3 * Warp.WarpSize] = v.W;
+    }
+
+    public static float Dot(F4 a, F4 b) => a.X * b.X + a.Y * b.Y + a.Z * b.Z + a.W * b.W;
+
+    /// <summary>a · keep + b · p</summary>
+    public static F4 Mix(F4 a, float keep, F4 b, float p) =>
+        new() { X = a.X * keep + b.X * p, Y = a.Y * keep + b.Y * p, Z = a.Z * keep + b.Z * p, W = a.W * keep + b.W * p };
+}
+
+/// <summary>
+/// Flash attention (Dao et al., 2022, arXiv 2205.14135): 32 queries of one sequence and head over its keys, 32 at a time. A warp has four
+/// queries: for the scores each lane has a key, for the sums four columns of values; every value loaded from shared memory
+/// serves four queries. A running greatest score keeps the exponentials in range.
+/// </summary>
+internal struct ManyQueriesKernel : IKernel<AttentionArgs>
+{
+    public static void Run(AttentionArgs a)
+    {
+        ArrayView<float> tile = SharedMemory.Allocate<float>(AttentionTile.Keys * AttentionTile.Row), qs = SharedMemory.Allocate<float>(AttentionTile.Queries * AttentionTile.Dims);
+        int sequence = -1, block = Grid.IdxX;
+        for (int b = 0; b < a.Count; b++)
+        {
+            int blocks = (a.Sequences[4 * b + 1] + AttentionTile.Queries - 1) >> 5;
+            if (sequence < 0 && block < blocks)
+                sequence = b;
+            if (sequence < 0)
+                block -= blocks;
+        }
+        if (sequence < 0)
+            return;
+        int firstQuery = a.Sequences[4 * sequence], queries = a.Sequences[4 * sequence + 1], firstKey = a.Sequences[4 * sequence + 2], keys = a.Sequences[4 * sequence + 3];
+        int h = Grid.IdxY, kvHead = h / (a.Heads / a.KvHeads), lane = Warp.LaneIdx, warp = Group.IdxX / Warp.WarpSize;
+        int query0 = block * AttentionTile.Queries, mine = query0 + 4 * warp, valueFrom = Grid.IdxZ * AttentionTile.Dims;
+        int lastPosition = keys - queries + IntrinsicMath.Min(queries, query0 + AttentionTile.Queries) - 1;
+        int lastKey = a.Causal ? IntrinsicMath.Min(keys, lastPosition + 1) : keys;
+        int start = a.Window > 0 ? IntrinsicMath.Max(0, keys - queries + query0 - a.Window + 1) : 0;
+        F4 max = new() { X = float.NegativeInfinity, Y = float.NegativeInfinity, Z = float.NegativeInfinity, W = float.NegativeInfinity }, sum = default;
+        F4 y0 = default, y1 = default, y2 = default, y3 = default;
+        for (int j0 = start; j0 < lastKey; j0 += AttentionTile.Keys)
+        {
+            F4 score = default;
+            for (int d0 = 0; d0 < a.HeadDim; d0 += AttentionTile.Dims)
+            {
+                int width = IntrinsicMath.Min(AttentionTile.Dims, a.HeadDim - d0);
+                for (int i = Group.IdxX; i < AttentionTile.Keys * width; i += Group.DimX)
+                {
+                    int row = i / width, d = i - row * width;
+                    tile[row * AttentionTile.Row + d] = j0 + row < lastKey ? a.K[((long)(firstKey + j0 + row) * a.KvHeads + kvHead) * a.HeadDim + d0 + d] : 0;
+                    qs[row * AttentionTile.Dims + d] = query0 + row < queries ? a.Q[((long)(firstQuery + query0 + row) * a.Heads + h) * a.HeadDim + d0 + d] : 0;
+                }
+                Group.Barrier();
+                for (int d = 0; d < width; d++)
+                {
+                    float key = tile[lane * AttentionTile.Row + d];
+                    int q = 4 * warp * AttentionTile.Dims + d;
+                    score.X += qs[q] * key;
+                    score.Y += qs[q + AttentionTile.Dims] * key;
+                    score.Z += qs[q + 2 * AttentionTile.Dims] * key;
+                    score.W += qs[q + 3 * AttentionTile.Dims] * key;
+                }
+                Group.Barrier();
+            }
+            int values = IntrinsicMath.Min(AttentionTile.Dims, a.ValueDim - valueFrom);
+            for (int i = Group.IdxX; i < AttentionTile.Keys * values; i += Group.DimX)
+            {
+                int row = i / values, d = i - row * values;
+                tile[row * AttentionTile.Row + d] = j0 + row < lastKey ? a.V[((long)(firstKey + j0 + row) * a.KvHeads + kvHead) * a.ValueDim + valueFrom + d] : 0;
+            }
+            F4 p = new()
+            {
+                X = Seen(a, firstQuery, mine, queries, keys, j0 + lane, lastKey, score.X), Y = Seen(a, firstQuery, mine + 1, queries, keys, j0 + lane, lastKey, score.Y),
+                Z = Seen(a, firstQuery, mine + 2, queries, keys, j0 + lane, lastKey, score.Z), W = Seen(a, firstQuery, mine + 3, queries, keys, j0 + lane, lastKey, score.W),
+            };
+            F4 higher = new() { X = Higher(max.X, p.X), Y = Higher(max.Y, p.Y), Z = Higher(max.Z, p.Z), W = Higher(max.W, p.W) };
+            F4 keep = new() { X = Shrink(max.X, higher.X), Y = Shrink(max.Y, higher.Y), Z = Shrink(max.Z, higher.Z), W = Shrink(max.W, higher.W) };
+            p = new() { X = Shrink(p.X, higher.X), Y = Shrink(p.Y, higher.Y), Z = Shrink(p.Z, higher.Z), W = Shrink(p.W, higher.W) };
+            max = higher;
+            sum = new() { X = sum.X * keep.X + Dots.Sum(p.X), Y = sum.Y * keep.Y + Dots.Sum(p.Y), Z = sum.Z * keep.Z + Dots.Sum(p.Z), W = sum.W * keep.W + Dots.Sum(p.W) };
+            y0 = Lanes4.Mix(y0, keep.X, default, 0);
+            y1 = Lanes4.Mix(y1, keep.Y, default, 0);
+            y2 = Lanes4.Mix(y2, keep.Z, default, 0);
+            y3 = Lanes4.Mix(y3, keep.W, default, 0);
+            Group.Barrier();
+            for (int j = 0; j < AttentionTile.Keys; j++)
+            {
+                F4 v = Lanes4.Load(tile, j * AttentionTile.Row, lane, values, 0);
+                y0 = Lanes4.Mix(y0, 1, v, Warp.Shuffle(p.X, j));
+                y1 = Lanes4.Mix(y1, 1, v, Warp.Shuffle(p.Y, j));
+                y2 = Lanes4.Mix(y2, 1, v, Warp.Shuffle(p.Z, j));
+                y3 = Lanes4.Mix(y3, 1, v, Warp.Shuffle(p.W, j));
+            }
+            Group.Barrier();
+        }
+        float sink = a.Sinks.Length == 0 ? float.NegativeInfinity : a.Sinks[h];
+        Store(a, firstQuery, mine, queries, h, valueFrom, lane, sink, max.X, sum.X, y0);
+        Store(a, firstQuery, mine + 1, queries, h, valueFrom, lane, sink, max.Y, sum.Y, y1);
+        Store(a, firstQuery, mine + 2, queries, h, valueFrom, lane, sink, max.Z, sum.Z, y2);
+        Store(a, firstQuery, mine + 3, queries, h, valueFrom, lane, sink, max.W, sum.W, y3);
+    }
+
+    /// <summary>The scaled score where the query sees the key.</summary>
+    private static float Seen(AttentionArgs a, int firstQuery, int query, int queries, int keys, int key, int lastKey, float dot) =>
+        query < queries && key < lastKey && AttentionArgs.Sees(a, firstQuery + query, keys - queries + query, key) ? a.Scale * dot : float.NegativeInfinity;
+
+    /// <summary>The greatest score so far, over all lanes.</summary>
+    private static float Higher(float max, float score)
+    {
+        for (int distance = Warp.WarpSize >> 1; distance > 0; distance >>= 1)
+            score = MathF.Max(score, Warp.ShuffleXor(score, distance));
+        return MathF.Max(max, score);
+    }
+
+    /// <summary>e^(score − max), 0 where nothing was seen.</summary>
+    private static float Shrink(float score, float max) => score == float.NegativeInfinity ? 0 : MathF.Exp(score - max);
+
+    private static void Store(AttentionArgs a, int firstQuery, int query, int queries, int h, int valueFrom, int lane, float sink, float max, float sum, F4 y)
+    {
+        float top = MathF.Max(max, sink);
+        if (query >= queries || top == float.NegativeInfinity)
+            return;
+        float shrink = Shrink(max, top), total = sum * shrink + Shrink(sink, top);
+        long t = firstQuery + query;
+        Lanes4.Store(a.Y, (t * a.Heads + h) * a.ValueDim + valueFrom, lane, IntrinsicMath.Min(AttentionTile.Dims, a.ValueDim - valueFrom), 0, Lanes4.Mix(y, shrink / total, default, 0));
+        if (lane == 0 && valueFrom == 0)
+            a.Lse[t * a.Heads + h] = top + MathF.Log(total);
+    }
+}

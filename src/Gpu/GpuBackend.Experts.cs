@@ -1,0 +1,231 @@
+using ILGPU;
+using ILGPU.Runtime;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu;
+
+public sealed partial class GpuBackend
+{
+    public void GatedExperts<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor y) where TOp : struct, IUnary
+    {
+        ExpertSlots readable = _checked ? slots with { Token = Readable(slots.Token), Range = Readable(slots.Range) } : slots;
+        Check.GatedExperts(x, readable, w, a, b, y);
+        if (w.Count == 0 || a.Rows == 0)
+            return;
+        using Stacked gate = Stack(w.Gate), up = Stack(w.Up), down = Stack(w.Down);
+        Check.That(gate.DType == up.DType && up.DType == down.DType, "a device wants the three matrices of an expert in one type");
+        if (x.Rows <= FewRows)
+            FewExperts<TOp>(x, slots, gate, up, down, a, b, y);
+        else
+            ManyExperts<TOp>(x, slots, gate, up, down, a, b, y);
+    }
+
+    /// <summary>Four launches: gate, up, down with the gating in its input, and the sums of each token's slots.</summary>
+    private void ManyExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
+        where TOp : struct, IUnary
+    {
+        ProductArgs into = new()
+        {
+            X = View<float>(x), X2 = ArrayView<float>.Empty, Index = View<int>(slots.Token), N = a.Cols, K = x.Cols, IsAligned = IsAligned(x, x.Cols),
+        };
+        Grouped<GatheredInput>(gate, slots.Range, into with { Y = View<float>(a) }, a.Rows);
+        Grouped<GatheredInput>(up, slots.Range, into with { Y = View<float>(b) }, a.Rows);
+        Tensor results = this.New([a.Rows, y.Cols]);
+        Grouped<GatedInput<TOp>>(down, slots.Range, new ProductArgs
+        {
+            X = View<float>(a), X2 = View<float>(b), Index = ArrayView<int>.Empty, Y = View<float>(results), N = y.Cols, K = a.Cols,
+            IsAligned = IsAligned(a, a.Cols) && IsAligned(b, a.Cols),
+        }, a.Rows);
+        Combine(results, slots.Weight, slots.Token, slots.Range, y);
+        this.Free(results);
+    }
+
+    /// <summary>Two launches: hidden units, a warp for each of every slot; outputs, a warp for each of every token, over its slots.</summary>
+    private void FewExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
+        where TOp : struct, IUnary
+    {
+        Tensor hidden = this.New(a.Shape);
+        ExpertsArgs args = new()
+        {
+            X = View<float>(x), A = View<float>(a), B = View<float>(b), H = View<float>(hidden), Y = View<float>(y), Weight = View<float>(slots.Weight),
+            Token = View<int>(slots.Token), Slots = Slots(slots.Range, a.Rows), Gate = gate.View, Up = up.View, Down = down.View,
+            GateDistance = gate.Distance, UpDistance = up.Distance, DownDistance = down.Distance, D = x.Cols, F = a.Cols,
+            IsAligned = IsAligned(x, x.Cols) && gate.IsAligned && up.IsAligned, DownIsAligned = a.Cols % 4 == 0 && down.IsAligned,
+        };
+        int warps = Math.Max(1, GroupSize / _accelerator.WarpSize);
+        Index3D into = new((a.Cols + warps - 1) / warps, a.Rows, 1), outOf = new((y.Cols + warps - 1) / warps, y.Rows, 1);
+        switch (gate.DType)
+        {
+            case DType.F32: Both<F32>(); break;
+            case DType.BF16: Both<BF16>(); break;
+            default: Both<F16>(); break;
+        }
+        this.Free(hidden);
+
+        void Both<TWeight>() where TWeight : struct, IElement
+        {
+            Launch<HiddenUnitsKernel<TOp, TWeight>, ExpertsArgs>(into, GroupSize, args);
+            Launch<ExpertOutputsKernel<TWeight>, ExpertsArgs>(outOf, GroupSize, args);
+        }
+    }
+
+    /// <summary>
+    /// Matrices of equal shape and type, reachable from one view at equal distances: as they are, where they lie so; else their storages are
+    /// moved behind each other, once; else, where that cannot be, a copy for this one use.
+    /// </summary>
+    private Stacked Stack(ReadOnlySpan<Tensor> w)
+    {
+        if (w.Length == 0)
+            return default;
+        long bytes = w[0].Bytes;
+        if (Distance(w) is not { } distance)
+        {
+            if (CanMove(w))
+            {
+                Flush();
+                DeviceStorage[] storages = new DeviceStorage[w.Length];
+                for (int i = 0; i < w.Length; i++)
+                    storages[i] = DeviceMemory.Mine(w[i].Storage);
+                DeviceStorage.Stack(storages, _accelerator);
+                distance = storages[0].Bytes;
+            }
+            else
+                return StackCopies(w);
+        }
+        return Stacked(w, DeviceMemory.Mine(w[0].Storage).View(w[0].ByteOffset, (w.Length - 1) * distance + bytes), distance, null);
+    }
+
+    private Stacked StackCopies(ReadOnlySpan<Tensor> w)
+    {
+        long distance = (w[0].Bytes + 15) & ~15;
+        DeviceStorage copies = _memory.Rent(w.Length * distance);
+        Flush();
+        for (int i = 0; i < w.Length; i++)
+        {
+            Check.That(w[i].DType == w[0].DType, "a device wants the matrices of a bank in one type");
+            if (w[i].Bytes > 0)
+                copies.View(i * distance, w[i].Bytes).CopyFrom(_accelerator.DefaultStream, View<byte>(w[i]));
+        }
+        return Stacked(w, copies.View(0, w.Length * distance), distance, copies);
+    }
+
+    private Stacked Stacked(ReadOnlySpan<Tensor> w, ArrayView<byte> view, long distance, DeviceStorage? copies)
+    {
+        DType type = w[0].DType;
+        bool floats = type == DType.F32;
+        bool aligned = w[0].Cols % 4 == 0 && distance % 16 == 0 && (copies is not null || (w[0].ByteOffset + DeviceMemory.Mine(w[0].Storage).Start) % 16 == 0);
+        return new Stacked(_memory, copies)
+        {
+            View = new ElementView { Floats = floats ? view.Cast<float>() : ArrayView<float>.Empty, Halves = floats ? ArrayView<ushort>.Empty : view.Cast<ushort>() },
+            Distance = distance / type.Size(), DType = type, IsAligned = aligned,
+        };
+    }
+
+    /// <summary>Bytes from each matrix to the next, if they are the same throughout.</summary>
+    private static long? Distance(ReadOnlySpan<Tensor> w)
+    {
+        DeviceStorage first = DeviceMemory.Mine(w[0].Storage);
+        long start = first.Start + w[0].ByteOffset, distance = w[0].Bytes;
+        for (int i = 1; i < w.Length; i++)
+        {
+            DeviceStorage storage = DeviceMemory.Mine(w[i].Storage);
+            long at = storage.Start + w[i].ByteOffset - start;
+            if (i == 1)
+                distance = at;
+            if (w[i].DType != w[0].DType || !storage.SharesBufferWith(first) || at != i * distance || distance < w[0].Bytes || distance % w[0].DType.Size() != 0)
+                return null;
+        }
+        return distance;
+    }
+
+    private static bool CanMove(ReadOnlySpan<Tensor> w)
+    {
+        for (int i = 0; i < w.Length; i++)
+        {
+            DeviceStorage storage = DeviceMemory.Mine(w[i].Storage);
+            if (storage.IsStacked || storage.Bytes != DeviceMemory.Mine(w[0].Storage).Bytes || w[i].ByteOffset != w[0].ByteOffset || w[i].DType != w[0].DType)
+                return false;
+            for (int j = 0; j < i; j++)
+                if (w[j].Storage == w[i].Storage)
+                    return false;
+        }
+        return true;
+    }
+}
+
+/// <summary>Matrices at equal distances; copies, if it took some, go back when it is disposed of.</summary>
+internal readonly struct Stacked(DeviceMemory memory, DeviceStorage? copies) : IDisposable
+{
+    public ElementView View { get; init; }
+    public long Distance { get; init; }
+    public DType DType { get; init; }
+    public bool IsAligned { get; init; }
+
+    public void Dispose()
+    {
+        if (copies is not null)
+            memory.Return(copies);
+    }
+}
+
+/// <summary>A bank of gated experts at work on few tokens.</summary>
+public struct ExpertsArgs
+{
+    public ArrayView<float> X, A, B, H, Y, Weight;
+    public ArrayView<int> Token;
+    public SlotView Slots;
+    public ElementView Gate, Up, Down;
+    public long GateDistance, UpDistance, DownDistance;
+    public int D, F;
+    public Flag IsAligned, DownIsAligned;
+}
+
+/// <summary>a[s, f] = x[token[s]] · gate[f], b[s, f] = x[token[s]] · up[f] and h = f(a) · b: a warp for each.</summary>
+internal struct HiddenUnitsKernel<TOp, TWeight> : IKernel<ExpertsArgs> where TOp : struct, IUnary where TWeight : struct, IElement
+{
+    public static void Run(ExpertsArgs a)
+    {
+        int s = Grid.IdxY, f = Grid.IdxX * (Group.DimX / Warp.WarpSize) + Group.IdxX / Warp.WarpSize;
+        if (s < SlotView.Start(a.Slots) || s >= SlotView.End(a.Slots) || f >= a.F)
+            return;
+        int expert = SlotExpert.Of(a.Slots, s), token = a.Token[s];
+        float left = Dots.Rows<TWeight>(a.X, token, 1, a.D, a.Gate, expert * a.GateDistance + (long)f * a.D, a.IsAligned).S0;
+        float right = Dots.Rows<TWeight>(a.X, token, 1, a.D, a.Up, expert * a.UpDistance + (long)f * a.D, a.IsAligned).S0;
+        if (Warp.LaneIdx > 0)
+            return;
+        int i = s * a.F + f;
+        a.A[i] = left;
+        a.B[i] = right;
+        a.H[i] = TOp.Apply(new Lanes1(left)).Value * right;
+    }
+}
+
+/// <summary>y[t, d] += Σ weight[s] · h[s] · down[d] over the slots of token t, in their order: a warp for each.</summary>
+internal struct ExpertOutputsKernel<TWeight> : IKernel<ExpertsArgs> where TWeight : struct, IElement
+{
+    public static void Run(ExpertsArgs a)
+    {
+        int t = Grid.IdxY, d = Grid.IdxX * (Group.DimX / Warp.WarpSize) + Group.IdxX / Warp.WarpSize;
+        if (d >= a.D)
+            return;
+        int end = SlotView.End(a.Slots);
+        float sum = 0;
+        for (int s = SlotView.Start(a.Slots); s < end; s++)
+            if (a.Token[s] == t)
+                sum += a.Weight[s] * Dots.Rows<TWeight>(a.H, s, 1, a.F, a.Down, SlotExpert.Of(a.Slots, s) * a.DownDistance + (long)d * a.F, a.DownIsAligned).S0;
+        if (Warp.LaneIdx == 0)
+            a.Y[t * a.D + d] += sum;
+    }
+}
+
+internal static class SlotExpert
+{
+    /// <summary>The number of the expert, within the range, that slot s belongs to.</summary>
+    public static int Of(SlotView slots, int s)
+    {
+        int e = 0;
+        while (e < slots.Count - 1 && s >= slots.Offsets[slots.First + e + 1])
+            e++;
+        return e;
+    }
+}

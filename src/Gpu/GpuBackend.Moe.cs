@@ -1,0 +1,394 @@
+using ILGPU;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu;
+
+public sealed partial class GpuBackend
+{
+    /// <summary>So few tokens that one thread goes through all of a column.</summary>
+    private const int FewTokens = 32;
+
+    public void GatherRows(Tensor x, Tensor index, SlotRange range, Tensor y)
+    {
+        Check.F32(y);
+        Check.Weight(x, x.Rows, y.Cols);
+        SlotRange readable = Readable(range);
+        (int from, int to) = Check.Slots(readable, y.Rows);
+        Check.Indices(Readable(index), from, to, x.Rows);
+        RowsArgs args = new() { X = Elements(x), Y = View<float>(y), Index = View<int>(index), Cols = y.Cols, Slots = Slots(range, y.Rows) };
+        Index3D grid = new(y.Rows, 1, 1);
+        switch (x.DType)
+        {
+            case DType.F32: Launch<GatherKernel<F32>, RowsArgs>(grid, GroupSize, args); break;
+            case DType.BF16: Launch<GatherKernel<BF16>, RowsArgs>(grid, GroupSize, args); break;
+            default: Launch<GatherKernel<F16>, RowsArgs>(grid, GroupSize, args); break;
+        }
+    }
+
+    public void ScatterAddRows(Tensor x, Tensor index, SlotRange range, Tensor y)
+    {
+        Check.F32(y);
+        Check.Matrix(x, x.Rows, y.Cols);
+        AddSlots(x, null, index, range, y);
+    }
+
+    public void WriteRows(Tensor x, Tensor index, Tensor y)
+    {
+        Check.Matrix(x, x.Rows, y.Cols);
+        Check.F32(y);
+        Check.Indices(Readable(index), 0, x.Rows, y.Rows);
+        Rows<WriteRowsStep>(x.Rows, x.Cols, new Step { A = View<float>(x), I = View<int>(index), Y = View<float>(y) });
+    }
+
+    public void SelectTopK(Tensor scores, int k, Tensor mask)
+    {
+        Check.Same(mask, scores);
+        Check.That(k >= 0 && k <= scores.Cols, "top-k selects between none and all experts");
+        Select(scores, new Step { N = k, M = 0 }, mask);
+    }
+
+    public void SelectTopP(Tensor probs, in TopPRule rule, Tensor mask)
+    {
+        Check.Same(mask, probs);
+        int max = rule.MaxExperts > 0 ? Math.Min(rule.MaxExperts, probs.Cols) : probs.Cols;
+        Select(probs, new Step { N = max, M = 1, F = rule.Threshold, P = rule.Strict ? 1 : 0, G = rule.MinP }, mask);
+    }
+
+    public void CountSlots(Tensor mask, Tensor offsets)
+    {
+        Check.F32(mask);
+        Check.Ints(offsets, mask.Cols + 1);
+        Step step = new() { Rows = mask.Rows, Cols = mask.Cols, A = View<float>(mask), I = View<int>(offsets), M = mask.Rows <= FewTokens ? 1 : 0 };
+        if (step.M == 0)
+            Run<CountColumnStep>(mask.Cols, mask.Count, step);
+        Run<SumCountsStep>(1, mask.Cols, step);
+    }
+
+    public void FillSlots(Tensor mask, Tensor offsets, Tensor token, Tensor expert)
+    {
+        Check.F32(mask);
+        Check.SlotLists(Readable(offsets), mask.Cols, token, expert);
+        if (_checked)
+            CheckSlots(mask, offsets);
+        Step step = new()
+        {
+            Rows = mask.Rows, Cols = mask.Cols, A = View<float>(mask), I = View<int>(offsets), J = View<int>(token), K = View<int>(expert),
+        };
+        if (mask.Rows <= FewTokens)
+            Run<FillFewSlotsStep>(Blocks(mask.Cols), mask.Count, step);
+        else
+            Run<FillSlotsStep>(mask.Cols, mask.Count, step);
+    }
+
+    public void GatherSlots(Tensor x, Tensor token, Tensor expert, Tensor offsets, Tensor y)
+    {
+        Check.F32(x);
+        Check.F32(y);
+        Tensor readable = Readable(offsets);
+        Check.SlotLists(readable, x.Cols, token, expert);
+        if (_checked)
+        {
+            int live = readable.Ints[x.Cols];
+            Check.That(y.Count >= live, "fewer outputs than slots");
+            Check.Indices(Readable(token), 0, live, x.Rows);
+            Check.Indices(Readable(expert), 0, live, x.Cols);
+        }
+        Each<GatherSlotsStep>(Math.Min(token.Count, y.Count), new Step
+        {
+            Cols = x.Cols, A = View<float>(x), I = View<int>(token), J = View<int>(expert), K = View<int>(offsets), Y = View<float>(y),
+        });
+    }
+
+    public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
+    {
+        Check.F32(y);
+        Check.Matrix(x, x.Rows, y.Cols);
+        Check.Vector(weight, x.Rows);
+        AddSlots(x, weight, token, range, y);
+    }
+
+    private void AddSlots(Tensor x, Tensor? weight, Tensor index, in SlotRange range, Tensor y)
+    {
+        SlotRange readable = Readable(range);
+        (int from, int to) = Check.Slots(readable, x.Rows);
+        Check.Indices(Readable(index), from, to, y.Rows);
+        SlotView slots = Slots(range, x.Rows);
+        Rows<CombineStep>(y.Rows, y.Cols, new Step
+        {
+            A = View<float>(x), B = ViewOrNone<float>(weight), I = View<int>(index), J = slots.Offsets, Y = View<float>(y),
+            N = slots.Rows, M = weight is null ? 0 : 1, P = slots.First, Q = slots.Count,
+        });
+    }
+
+    private void Select(Tensor scores, Step step, Tensor mask)
+    {
+        Check.That(2 * scores.Cols <= StepScratch.Floats, "a device ranks at most 512 experts");
+        Rows<SelectStep>(scores.Rows, scores.Cols, step with { A = View<float>(scores), Y = View<float>(mask) });
+    }
+
+    /// <summary>Offsets that count what the mask has: checked on the host, where checks are on.</summary>
+    private void CheckSlots(Tensor mask, Tensor offsets)
+    {
+        Tensor chosen = Readable(mask), bounds = Readable(offsets);
+        for (int e = 0; e < mask.Cols; e++)
+        {
+            int count = 0;
+            for (int t = 0; t < mask.Rows; t++)
+                count += chosen.Floats[t * mask.Cols + e] > 0 ? 1 : 0;
+            Check.That(count == bounds.Ints[e + 1] - bounds.Ints[e], "the mask has as many slots as its offsets count");
+        }
+    }
+
+    private static SlotView Slots(in SlotRange range, int rows) => new()
+    {
+        Offsets = ViewOrNone<int>(range.Offsets), First = range.First, Count = range.Offsets is null ? 0 : range.Count, Rows = rows,
+    };
+}
+
+/// <summary>A <see cref="SlotRange"/>: without offsets all rows.</summary>
+public struct SlotView
+{
+    public ArrayView<int> Offsets;
+    public int First, Count, Rows;
+
+    internal static int Start(SlotView s) => s.Offsets.Length == 0 ? 0 : s.Offsets[s.First];
+
+    internal static int End(SlotView s) => s.Offsets.Length == 0 ? s.Rows : s.Offsets[s.First + s.Count];
+}
+
+public struct RowsArgs
+{
+    public ElementView X;
+    public ArrayView<float> Y;
+    public ArrayView<int> Index;
+    public int Cols;
+    public SlotView Slots;
+}
+
+/// <summary>y[s] = x[index[s]]; a group per row.</summary>
+internal struct GatherKernel<TElement> : IKernel<RowsArgs> where TElement : struct, IElement
+{
+    public static void Run(RowsArgs a)
+    {
+        int s = Grid.IdxX;
+        if (s < SlotView.Start(a.Slots) || s >= SlotView.End(a.Slots))
+            return;
+        long from = (long)a.Index[s] * a.Cols, to = (long)s * a.Cols;
+        for (int d = Group.IdxX; d < a.Cols; d += Group.DimX)
+            a.Y[to + d] = TElement.At(a.X, from + d);
+    }
+}
+
+/// <summary>y[index[t]] = x[t]</summary>
+internal struct WriteRowsStep : IStep
+{
+    public static int Code => 14;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        long to = (long)s.I[item] * s.Cols;
+        for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+            s.Y[to + d] = s.A[item * s.Cols + d];
+    }
+}
+
+/// <summary>
+/// The one kernel that selects experts for a row. Every thread ranks some experts by counting those before them: higher scores, then
+/// lower indices. Top-k (M = 0) takes the first N; Top-P (M = 1) writes the row in the order of ranks, and one thread adds up
+/// probabilities, in double as <see cref="TopPRule"/> says, until the rule's end.
+/// </summary>
+internal struct SelectStep : IStep
+{
+    public static int Code => 15;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int row = item * s.Cols, taken = s.N;
+        if (s.M == 1)
+        {
+            for (int e = Group.IdxX; e < s.Cols; e += Group.DimX)
+                scratch[Rank(s, row, e)] = s.A[row + e];
+            Group.Barrier();
+            if (Group.IdxX == 0)
+                scratch[s.Cols] = Count(s, scratch);
+            Group.Barrier();
+            taken = (int)scratch[s.Cols];
+        }
+        for (int e = Group.IdxX; e < s.Cols; e += Group.DimX)
+            s.Y[row + e] = Rank(s, row, e) < taken ? 1 : 0;
+        Group.Barrier();
+    }
+
+    private static int Rank(Step s, int row, int e)
+    {
+        float score = s.A[row + e];
+        int rank = 0;
+        for (int j = 0; j < s.Cols; j++)
+        {
+            float other = s.A[row + j];
+            if (other > score || (other == score && j < e))
+                rank++;
+        }
+        return rank;
+    }
+
+    /// <summary>How many experts the rule takes of those in scratch, highest first.</summary>
+    private static int Count(Step s, ArrayView<float> scratch)
+    {
+        double sum = 0;
+        float first = scratch[0];
+        int n = 0;
+        bool more = s.N > 0;
+        while (more)
+        {
+            float p = scratch[n];
+            if (p < s.G * first)
+                more = false;
+            else
+            {
+                n++;
+                sum += p;
+                float reached = (float)sum;
+                more = n < s.N && !(s.P == 1 ? reached > s.F : reached >= s.F);
+            }
+        }
+        return n;
+    }
+}
+
+/// <summary>offsets[e + 1] = positive entries of column e; an item is a column.</summary>
+internal struct CountColumnStep : IStep
+{
+    public static int Code => 16;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        float count = 0;     // exact up to 2^24
+        for (int t = Group.IdxX; t < s.Rows; t += Group.DimX)
+            count += s.A[t * s.Cols + item] > 0 ? 1 : 0;
+        count = GroupMath.Sum(count, scratch);
+        if (Group.IdxX == 0)
+            s.I[item + 1] = (int)count;
+    }
+}
+
+/// <summary>offsets[e] = Σ of what stands before; for few tokens (M = 1) each thread counts its columns first.</summary>
+internal struct SumCountsStep : IStep
+{
+    public static int Code => 17;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        for (int e = Group.IdxX; e < s.Cols && s.M == 1; e += Group.DimX)
+        {
+            int count = 0;
+            for (int t = 0; t < s.Rows; t++)
+                count += s.A[t * s.Cols + e] > 0 ? 1 : 0;
+            s.I[e + 1] = count;
+        }
+        Group.Barrier();
+        if (Group.IdxX > 0)
+            return;
+        int sum = 0;
+        s.I[0] = 0;
+        for (int e = 1; e <= s.Cols; e++)
+        {
+            sum += s.I[e];
+            s.I[e] = sum;
+        }
+    }
+}
+
+/// <summary>The slots of one expert, in the order of tokens: threads take neighbours, and count how many before them are chosen.</summary>
+internal struct FillSlotsStep : IStep
+{
+    public static int Code => 18;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int slot = s.I[item];
+        for (int t0 = 0; t0 < s.Rows; t0 += Group.DimX)
+        {
+            int t = t0 + Group.IdxX;
+            bool chosen = t < s.Rows && s.A[t * s.Cols + item] > 0;
+            scratch[Group.IdxX] = chosen ? 1 : 0;
+            Group.Barrier();
+            int before = 0, all = 0;
+            for (int i = 0; i < Group.DimX && t0 + i < s.Rows; i++)
+            {
+                int one = scratch[i] > 0 ? 1 : 0;
+                all += one;
+                before += i < Group.IdxX ? one : 0;
+            }
+            if (chosen)
+            {
+                s.J[slot + before] = t;
+                s.K[slot + before] = item;
+            }
+            slot += all;
+            Group.Barrier();
+        }
+    }
+}
+
+/// <summary>As <see cref="FillSlotsStep"/> for few tokens: a thread per expert.</summary>
+internal struct FillFewSlotsStep : IStep
+{
+    public static int Code => 22;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int e = item * Group.DimX + Group.IdxX;
+        if (e >= s.Cols)
+            return;
+        int slot = s.I[e];
+        for (int t = 0; t < s.Rows; t++)
+            if (s.A[t * s.Cols + e] > 0)
+            {
+                s.J[slot] = t;
+                s.K[slot] = e;
+                slot++;
+            }
+    }
+}
+
+/// <summary>y[s] = x[token[s], expert[s]] for the live slots</summary>
+internal struct GatherSlotsStep : IStep
+{
+    public static int Code => 19;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int i = item * Group.DimX + Group.IdxX;
+        if (i < s.N && i < s.K[s.Cols])
+            s.Y[i] = s.A[s.I[i] * s.Cols + s.J[i]];
+    }
+}
+
+/// <summary>
+/// y[t] += Σ weight[s] · x[s] over the slots whose row is t, in the order of s: each group looks its own slots up in the list, so nothing
+/// is added atomically and every sum has one order.
+/// </summary>
+internal struct CombineStep : IStep
+{
+    public static int Code => 21;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int start = s.J.Length == 0 ? 0 : s.J[s.P], end = s.J.Length == 0 ? s.N : s.J[s.P + s.Q];
+        for (int s0 = start; s0 < end; s0 += Group.DimX)
+        {
+            int slot = s0 + Group.IdxX;
+            scratch[Group.IdxX] = slot < end && s.I[slot] == item ? 1 : 0;
+            Group.Barrier();
+            for (int i = 0; i < Group.DimX && s0 + i < end; i++)
+                if (scratch[i] > 0)
+                {
+                    float weight = s.M == 0 ? 1 : s.B[s0 + i];
+                    for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+                        s.Y[item * s.Cols + d] += weight * s.A[(s0 + i) * s.Cols + d];
+                }
+            Group.Barrier();
+        }
+    }
+}
