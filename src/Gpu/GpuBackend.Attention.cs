@@ -14,8 +14,16 @@ public sealed partial class GpuBackend
         Check.Rope(x, positions, frequencies, layout);
         Rows<RopeStep>(x.Rows, x.Cols, new Step
         {
-            A = View<float>(x), I = View<int>(positions), B = View<float>(frequencies), Y = View<float>(y), F = layout.Magnitude, G = 1,
-            N = layout.HeadDim, M = layout.Pairs, P = layout.Interleaved ? 1 : 0, Q = layout.First,
+            A = View<float>(x),
+            I = View<int>(positions),
+            B = View<float>(frequencies),
+            Y = View<float>(y),
+            F = layout.Magnitude,
+            G = 1,
+            N = layout.HeadDim,
+            M = layout.Pairs,
+            P = layout.Interleaved ? 1 : 0,
+            Q = layout.First,
         });
     }
 
@@ -28,10 +36,25 @@ public sealed partial class GpuBackend
         bool few = q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
         AttentionArgs args = new()
         {
-            Q = View<float>(q), K = View<float>(k), V = View<float>(v), Y = View<float>(y), Lse = View<float>(lse), Sinks = ViewOrNone<float>(sinks),
-            Sequences = View<int>(sequences), Visible = ViewOrNone<int>(visible), VisibleCols = visible?.Cols ?? 0, Count = sequences.Rows,
-            Rows = q.Rows, Heads = layout.Heads, KvHeads = layout.KvHeads, HeadDim = layout.HeadDim, ValueDim = layout.ValueDim, Scale = layout.Scale,
-            Window = layout.Window, Causal = layout.Causal || layout.Window > 0, Splits = few ? Math.Max(1, (k.Rows + SplitKeys - 1) / SplitKeys) : 1,
+            Q = View<float>(q),
+            K = View<float>(k),
+            V = View<float>(v),
+            Y = View<float>(y),
+            Lse = View<float>(lse),
+            Sinks = ViewOrNone<float>(sinks),
+            Sequences = View<int>(sequences),
+            Visible = ViewOrNone<int>(visible),
+            VisibleCols = visible?.Cols ?? 0,
+            Count = sequences.Rows,
+            Rows = q.Rows,
+            Heads = layout.Heads,
+            KvHeads = layout.KvHeads,
+            HeadDim = layout.HeadDim,
+            ValueDim = layout.ValueDim,
+            Scale = layout.Scale,
+            Window = layout.Window,
+            Causal = layout.Causal || layout.Window > 0,
+            Splits = few ? Math.Max(1, (k.Rows + SplitKeys - 1) / SplitKeys) : 1,
         };
         if (few)
             FewQueries(args, y);
@@ -48,7 +71,12 @@ public sealed partial class GpuBackend
         Launch<FewQueriesKernel, AttentionArgs>(new Index3D(args.Splits, args.Rows * args.Heads, 1), GroupSize, args);
         Rows<MergeAttentionStep>(args.Rows * args.Heads, args.ValueDim, new Step
         {
-            A = args.Parts, B = args.Sinks, Y = args.Y, Z = args.Lse, N = args.Splits, M = args.Heads,
+            A = args.Parts,
+            B = args.Sinks,
+            Y = args.Y,
+            Z = args.Lse,
+            N = args.Splits,
+            M = args.Heads,
         });
         this.Free(parts);
     }
@@ -347,8 +375,10 @@ internal struct ManyQueriesKernel : IKernel<AttentionArgs>
             }
             F4 p = new()
             {
-                X = Seen(a, firstQuery, mine, queries, keys, j0 + lane, lastKey, score.X), Y = Seen(a, firstQuery, mine + 1, queries, keys, j0 + lane, lastKey, score.Y),
-                Z = Seen(a, firstQuery, mine + 2, queries, keys, j0 + lane, lastKey, score.Z), W = Seen(a, firstQuery, mine + 3, queries, keys, j0 + lane, lastKey, score.W),
+                X = Seen(a, firstQuery, mine, queries, keys, j0 + lane, lastKey, score.X),
+                Y = Seen(a, firstQuery, mine + 1, queries, keys, j0 + lane, lastKey, score.Y),
+                Z = Seen(a, firstQuery, mine + 2, queries, keys, j0 + lane, lastKey, score.Z),
+                W = Seen(a, firstQuery, mine + 3, queries, keys, j0 + lane, lastKey, score.W),
             };
             F4 higher = new() { X = Higher(max.X, p.X), Y = Higher(max.Y, p.Y), Z = Higher(max.Z, p.Z), W = Higher(max.W, p.W) };
             F4 keep = new() { X = Shrink(max.X, higher.X), Y = Shrink(max.Y, higher.Y), Z = Shrink(max.Z, higher.Z), W = Shrink(max.W, higher.W) };

@@ -26,14 +26,24 @@ public sealed partial class GpuBackend
     {
         ProductArgs into = new()
         {
-            X = View<float>(x), X2 = ArrayView<float>.Empty, Index = View<int>(slots.Token), N = a.Cols, K = x.Cols, IsAligned = IsAligned(x, x.Cols),
+            X = View<float>(x),
+            X2 = ArrayView<float>.Empty,
+            Index = View<int>(slots.Token),
+            N = a.Cols,
+            K = x.Cols,
+            IsAligned = IsAligned(x, x.Cols),
         };
         Grouped<GatheredInput>(gate, slots.Range, into with { Y = View<float>(a) }, a.Rows);
         Grouped<GatheredInput>(up, slots.Range, into with { Y = View<float>(b) }, a.Rows);
         Tensor results = this.New([a.Rows, y.Cols]);
         Grouped<GatedInput<TOp>>(down, slots.Range, new ProductArgs
         {
-            X = View<float>(a), X2 = View<float>(b), Index = ArrayView<int>.Empty, Y = View<float>(results), N = y.Cols, K = a.Cols,
+            X = View<float>(a),
+            X2 = View<float>(b),
+            Index = ArrayView<int>.Empty,
+            Y = View<float>(results),
+            N = y.Cols,
+            K = a.Cols,
             IsAligned = IsAligned(a, a.Cols) && IsAligned(b, a.Cols),
         }, a.Rows);
         Combine(results, slots.Weight, slots.Token, slots.Range, y);
@@ -47,10 +57,24 @@ public sealed partial class GpuBackend
         Tensor hidden = this.New(a.Shape);
         ExpertsArgs args = new()
         {
-            X = View<float>(x), A = View<float>(a), B = View<float>(b), H = View<float>(hidden), Y = View<float>(y), Weight = View<float>(slots.Weight),
-            Token = View<int>(slots.Token), Slots = Slots(slots.Range, a.Rows), Gate = gate.View, Up = up.View, Down = down.View,
-            GateDistance = gate.Distance, UpDistance = up.Distance, DownDistance = down.Distance, D = x.Cols, F = a.Cols,
-            IsAligned = IsAligned(x, x.Cols) && gate.IsAligned && up.IsAligned, DownIsAligned = a.Cols % 4 == 0 && down.IsAligned,
+            X = View<float>(x),
+            A = View<float>(a),
+            B = View<float>(b),
+            H = View<float>(hidden),
+            Y = View<float>(y),
+            Weight = View<float>(slots.Weight),
+            Token = View<int>(slots.Token),
+            Slots = Slots(slots.Range, a.Rows),
+            Gate = gate.View,
+            Up = up.View,
+            Down = down.View,
+            GateDistance = gate.Distance,
+            UpDistance = up.Distance,
+            DownDistance = down.Distance,
+            D = x.Cols,
+            F = a.Cols,
+            IsAligned = IsAligned(x, x.Cols) && gate.IsAligned && up.IsAligned,
+            DownIsAligned = a.Cols % 4 == 0 && down.IsAligned,
         };
         int warps = Math.Max(1, GroupSize / _accelerator.WarpSize);
         Index3D into = new((a.Cols + warps - 1) / warps, a.Rows, 1), outOf = new((y.Cols + warps - 1) / warps, y.Rows, 1);
@@ -117,7 +141,9 @@ public sealed partial class GpuBackend
         return new Stacked(_memory, copies)
         {
             View = new ElementView { Floats = floats ? view.Cast<float>() : ArrayView<float>.Empty, Halves = floats ? ArrayView<ushort>.Empty : view.Cast<ushort>() },
-            Distance = distance / type.Size(), DType = type, IsAligned = aligned,
+            Distance = distance / type.Size(),
+            DType = type,
+            IsAligned = aligned,
         };
     }
 

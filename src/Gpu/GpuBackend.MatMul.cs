@@ -23,7 +23,12 @@ public sealed partial class GpuBackend
         else
             Multiply<DenseRows, PlainInput>(w.DType, new ProductArgs
             {
-                X = View<float>(x), W = Elements(w), Y = View<float>(y), M = x.Rows, N = w.Rows, K = x.Cols,
+                X = View<float>(x),
+                W = Elements(w),
+                Y = View<float>(y),
+                M = x.Rows,
+                N = w.Rows,
+                K = x.Cols,
                 IsAligned = IsAligned(x, x.Cols) && IsAligned(w, x.Cols),
             }, Tiles(x.Rows));
     }

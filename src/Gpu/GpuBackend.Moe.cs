@@ -72,7 +72,12 @@ public sealed partial class GpuBackend
             CheckSlots(mask, offsets);
         Step step = new()
         {
-            Rows = mask.Rows, Cols = mask.Cols, A = View<float>(mask), I = View<int>(offsets), J = View<int>(token), K = View<int>(expert),
+            Rows = mask.Rows,
+            Cols = mask.Cols,
+            A = View<float>(mask),
+            I = View<int>(offsets),
+            J = View<int>(token),
+            K = View<int>(expert),
         };
         if (mask.Rows <= FewTokens)
             Run<FillFewSlotsStep>(Blocks(mask.Cols), mask.Count, step);
@@ -95,7 +100,12 @@ public sealed partial class GpuBackend
         }
         Each<GatherSlotsStep>(Math.Min(token.Count, y.Count), new Step
         {
-            Cols = x.Cols, A = View<float>(x), I = View<int>(token), J = View<int>(expert), K = View<int>(offsets), Y = View<float>(y),
+            Cols = x.Cols,
+            A = View<float>(x),
+            I = View<int>(token),
+            J = View<int>(expert),
+            K = View<int>(offsets),
+            Y = View<float>(y),
         });
     }
 
@@ -115,8 +125,15 @@ public sealed partial class GpuBackend
         SlotView slots = Slots(range, x.Rows);
         Rows<CombineStep>(y.Rows, y.Cols, new Step
         {
-            A = View<float>(x), B = ViewOrNone<float>(weight), I = View<int>(index), J = slots.Offsets, Y = View<float>(y),
-            N = slots.Rows, M = weight is null ? 0 : 1, P = slots.First, Q = slots.Count,
+            A = View<float>(x),
+            B = ViewOrNone<float>(weight),
+            I = View<int>(index),
+            J = slots.Offsets,
+            Y = View<float>(y),
+            N = slots.Rows,
+            M = weight is null ? 0 : 1,
+            P = slots.First,
+            Q = slots.Count,
         });
     }
 
@@ -141,7 +158,10 @@ public sealed partial class GpuBackend
 
     private static SlotView Slots(in SlotRange range, int rows) => new()
     {
-        Offsets = ViewOrNone<int>(range.Offsets), First = range.First, Count = range.Offsets is null ? 0 : range.Count, Rows = rows,
+        Offsets = ViewOrNone<int>(range.Offsets),
+        First = range.First,
+        Count = range.Offsets is null ? 0 : range.Count,
+        Rows = rows,
     };
 }
 

@@ -20,7 +20,12 @@ public sealed partial class GpuBackend
         Check.Vector(y, x.Cols);
         Run<ColumnSumStep>(x.Cols, x.Count, new Step
         {
-            Rows = x.Rows, Cols = x.Cols, A = View<float>(x), B = ViewOrNone<float>(w), Y = View<float>(y), N = w is null ? 0 : 1,
+            Rows = x.Rows,
+            Cols = x.Cols,
+            A = View<float>(x),
+            B = ViewOrNone<float>(w),
+            Y = View<float>(y),
+            N = w is null ? 0 : 1,
         });
     }
 
@@ -40,7 +45,12 @@ public sealed partial class GpuBackend
             Check.Vector(b, y.Cols);
         Each<OuterStep>(y.Count, new Step
         {
-            Cols = y.Cols, A = ViewOrNone<float>(a), B = ViewOrNone<float>(b), Y = View<float>(y), M = a is null ? 0 : 1, P = b is null ? 0 : 2,
+            Cols = y.Cols,
+            A = ViewOrNone<float>(a),
+            B = ViewOrNone<float>(b),
+            Y = View<float>(y),
+            M = a is null ? 0 : 1,
+            P = b is null ? 0 : 2,
         });
     }
 
@@ -70,9 +80,17 @@ public sealed partial class GpuBackend
         int sums = to.Heads == 1 ? heads : 1;       // heads of x that one head of y takes
         Each<AddColumnsStep>((long)x.Rows * (heads / sums) * width, new Step
         {
-            Rows = heads / sums, Cols = width, M = sums, P = from.Heads == 1 ? 0 : from.HeadDim, Q = to.HeadDim,
-            A = View<float>(x), Y = View<float>(y),
-            FromRow = from.Heads * from.HeadDim, ToRow = to.Heads * to.HeadDim, From = from.First, To = to.First,
+            Rows = heads / sums,
+            Cols = width,
+            M = sums,
+            P = from.Heads == 1 ? 0 : from.HeadDim,
+            Q = to.HeadDim,
+            A = View<float>(x),
+            Y = View<float>(y),
+            FromRow = from.Heads * from.HeadDim,
+            ToRow = to.Heads * to.HeadDim,
+            From = from.First,
+            To = to.First,
         });
     }
 }
