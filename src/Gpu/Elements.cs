@@ -102,7 +102,7 @@ internal struct F16 : IElement
 
 public sealed partial class GpuBackend
 {
-    private static ElementView Elements(Tensor x) =>
+    private ElementView Elements(Tensor x) =>
         x.DType == DType.F32 ? new ElementView { Floats = View<float>(x), Halves = ArrayView<ushort>.Empty }
         : new ElementView { Floats = ArrayView<float>.Empty, Halves = View<ushort>(x) };
 }

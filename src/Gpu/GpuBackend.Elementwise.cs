@@ -181,10 +181,22 @@ internal struct AxpyStep : IStep
     }
 }
 
-/// <summary>y = f(x). In programs only those that routers use between two matrices.</summary>
+/// <summary>y = f(x)</summary>
 internal struct UnaryStep<TOp> : IStep where TOp : struct, IUnary
 {
-    public static int Code => -1;
+    /// <summary>Those that stand between small operations have one.</summary>
+    public static int Code =>
+        typeof(TOp) == typeof(Sigmoid) ? 26
+        : typeof(TOp) == typeof(Silu) ? 27
+        : typeof(TOp) == typeof(Relu) ? 28
+        : typeof(TOp) == typeof(Tanh) ? 29
+        : typeof(TOp) == typeof(Softplus) ? 30
+        : typeof(TOp) == typeof(NormalCdf) ? 31
+        : typeof(TOp) == typeof(Square) ? 32
+        : typeof(TOp) == typeof(Reciprocal) ? 33
+        : typeof(TOp) == typeof(EntropyTerm) ? 34
+        : typeof(TOp) == typeof(ClippedPlusOne) ? 39
+        : -1;
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {
@@ -197,7 +209,7 @@ internal struct UnaryStep<TOp> : IStep where TOp : struct, IUnary
 /// <summary>y = f(a) · b</summary>
 internal struct GatedStep<TOp> : IStep where TOp : struct, IUnary
 {
-    public static int Code => -1;
+    public static int Code => typeof(TOp) == typeof(Silu) ? 40 : typeof(TOp) == typeof(CappedSwish) ? 41 : -1;
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {

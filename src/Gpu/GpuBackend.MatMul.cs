@@ -9,16 +9,21 @@ public sealed partial class GpuBackend
     /// <summary>Rows of x up to which reading the weights is all the work.</summary>
     private const int FewRows = 8;
 
+    /// <summary>Rows of w so few that the product is a step among others.</summary>
+    private const int FewColumns = 4;
+
+    private readonly HashSet<DeviceStorage> _linearsOutputs = [];
     private LinearsArgs _linears;
     private DType _linearsType;
-    private (Storage Storage, long At) _linearsInput;
 
     public void Linear(Tensor x, Tensor w, Tensor y)
     {
         Check.F32(x);
         Check.Weight(w, w.Rows, x.Cols);
         Check.Matrix(y, x.Rows, w.Rows);
-        if (x.Rows <= FewRows)
+        if (x.Rows <= FewRows && w.Rows <= FewColumns)
+            SmallLinear(x, w, y);
+        else if (x.Rows <= FewRows)
             LinearOfFew(x, w, y);
         else
             Multiply<DenseRows, PlainInput>(w.DType, new ProductArgs
@@ -47,6 +52,49 @@ public sealed partial class GpuBackend
         Grouped<PlainInput>(stacked, range, new ProductArgs { X = View<float>(x), Y = View<float>(y), N = y.Cols, K = x.Cols, IsAligned = IsAligned(x, x.Cols) }, x.Rows);
     }
 
+    public void LinearGradInput(Tensor dy, Tensor w, Tensor dx)
+    {
+        Check.F32(dy);
+        Check.Weight(w, dy.Cols, w.Cols);
+        Check.Matrix(dx, dy.Rows, w.Cols);
+        MultiplyByRows(w.DType, new ProductArgs { X = View<float>(dy), W = Elements(w), Y = View<float>(dx), M = dy.Rows, N = w.Cols, K = dy.Cols, Slots = Slots(default, dy.Rows) });
+    }
+
+    public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx)
+    {
+        Check.F32(dy);
+        Check.Matrix(dx, dy.Rows, dx.Cols);
+        SlotRange readable = Readable(range);
+        Check.Experts(readable, dy.Rows, w.Length);
+        foreach (Tensor one in w)
+            Check.Weight(one, dy.Cols, dx.Cols);
+        if (w.Length == 0)
+            return;
+        using Stacked stacked = Stack(w);
+        MultiplyByRows(stacked.DType, new ProductArgs
+        {
+            X = View<float>(dy),
+            W = stacked.View,
+            WExpert = stacked.Distance,
+            Y = View<float>(dx),
+            M = dy.Rows,
+            N = dx.Cols,
+            K = dy.Cols,
+            Slots = Slots(range, dy.Rows),
+        });
+    }
+
+    private void MultiplyByRows(DType weights, ProductArgs args)
+    {
+        Index3D grid = new(Blocks(args.N), args.M, 1);
+        switch (weights)
+        {
+            case DType.F32: Launch<RowsProductKernel<F32>, ProductArgs>(grid, GroupSize, args); break;
+            case DType.BF16: Launch<RowsProductKernel<BF16>, ProductArgs>(grid, GroupSize, args); break;
+            default: Launch<RowsProductKernel<F16>, ProductArgs>(grid, GroupSize, args); break;
+        }
+    }
+
     /// <summary>One product per expert of the range: tiles are laid over the segments in their order, at most one of each not full.</summary>
     private void Grouped<TInput>(in Stacked w, in SlotRange range, ProductArgs args, int rows) where TInput : struct, IProductInput
     {
@@ -73,22 +121,45 @@ public sealed partial class GpuBackend
         }
     }
 
-    /// <summary>Waits for others of the same input: queries, keys and values are one launch.</summary>
+    /// <summary>
+    /// Waits for others that depend on nothing that waits: queries, keys and values are one launch, and go before the steps that were asked for
+    /// between them.
+    /// </summary>
     private void LinearOfFew(Tensor x, Tensor w, Tensor y)
     {
         if (x.Rows == 0 || w.Rows == 0)
             return;
-        FlushSteps();
-        bool joins = _linears.Count is > 0 and < LinearsArgs.Capacity && _linearsInput == (x.Storage, x.ByteOffset)
-            && _linears.Rows == x.Rows && _linears.K == x.Cols && _linearsType == w.DType;
+        bool joins = _linears.Count is > 0 and < LinearsArgs.Capacity && _linears.Rows == x.Rows && _linearsType == w.DType
+            && !IsTouched(x) && !IsTouched(w) && !IsTouched(y) && !_linearsOutputs.Contains(DeviceMemory.Mine(x.Storage));
         if (!joins)
+            Flush();
+        (_linears.Rows, _linearsType) = (x.Rows, w.DType);
+        _linears.Add(new LinearArgs
         {
-            FlushLinears();
-            _linears = new LinearsArgs { X = View<float>(x), Rows = x.Rows, K = x.Cols, IsAligned = IsAligned(x, x.Cols) };
-            (_linearsInput, _linearsType) = ((x.Storage, x.ByteOffset), w.DType);
+            X = View<float>(x),
+            W = Elements(w),
+            Y = View<float>(y),
+            K = x.Cols,
+            N = w.Rows,
+            IsAligned = IsAligned(x, x.Cols) && IsAligned(w, x.Cols),
+        });
+        _linearsOutputs.Add(DeviceMemory.Mine(y.Storage));
+        _viewed.Clear();
+    }
+
+    /// <summary>Whether a step that waits reads or writes its memory: then it must go first.</summary>
+    private bool IsTouched(Tensor x) => _touched.Contains(DeviceMemory.Mine(x.Storage));
+
+    private void SmallLinear(Tensor x, Tensor w, Tensor y)
+    {
+        ElementView weights = Elements(w);
+        Step step = new() { Cols = x.Cols, N = w.Rows, A = View<float>(x), B = weights.Floats, H = weights.Halves, Y = View<float>(y) };
+        switch (w.DType)
+        {
+            case DType.F32: Run<SmallLinearStep<F32>>(x.Rows * w.Rows, w.Count, step); break;
+            case DType.BF16: Run<SmallLinearStep<BF16>>(x.Rows * w.Rows, w.Count, step); break;
+            default: Run<SmallLinearStep<F16>>(x.Rows * w.Rows, w.Count, step); break;
         }
-        _linears.Add(Elements(w), View<float>(y), w.Rows);
-        _linears.IsAligned &= IsAligned(w, x.Cols);
     }
 
     private void FlushLinears()
@@ -97,8 +168,9 @@ public sealed partial class GpuBackend
             return;
         LinearsArgs args = _linears;
         _linears = default;
+        _linearsOutputs.Clear();
         int warps = Math.Max(1, GroupSize / _accelerator.WarpSize);
-        Index3D grid = new((args.N0 + args.N1 + args.N2 + args.N3 + warps - 1) / warps, 1, 1);
+        Index3D grid = new((args.L0.N + args.L1.N + args.L2.N + args.L3.N + warps - 1) / warps, 1, 1);
         switch (_linearsType)
         {
             case DType.F32: Start<LinearsKernel<F32>, LinearsArgs>(grid, GroupSize, args); break;
@@ -111,25 +183,49 @@ public sealed partial class GpuBackend
     private static bool IsAligned(Tensor x, int cols) => cols % 4 == 0 && x.ByteOffset % 16 == 0;
 }
 
-/// <summary>Up to four products of one input of few rows.</summary>
+/// <summary>y[t, n] = x[t] · w[n]; an item is one of them.</summary>
+internal struct SmallLinearStep<TWeight> : IStep where TWeight : struct, IElement
+{
+    public static int Code => typeof(TWeight) == typeof(F32) ? 23 : typeof(TWeight) == typeof(BF16) ? 24 : 25;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int t = item / s.N, n = item - t * s.N;
+        ElementView w = new() { Floats = s.B, Halves = s.H };
+        float sum = 0;
+        for (int k = Group.IdxX; k < s.Cols; k += Group.DimX)
+            sum += s.A[t * s.Cols + k] * TWeight.At(w, n * s.Cols + k);
+        sum = GroupMath.Sum(sum, scratch);
+        if (Group.IdxX == 0)
+            s.Y[item] = sum;
+    }
+}
+
+/// <summary>One product of few rows.</summary>
+public struct LinearArgs
+{
+    public ArrayView<float> X, Y;
+    public ElementView W;
+    public int K, N;
+    public Flag IsAligned;
+}
+
+/// <summary>Up to four products of as many rows, none of which reads what another writes.</summary>
 public struct LinearsArgs
 {
     public const int Capacity = 4;
 
-    public ArrayView<float> X;
-    public ElementView W0, W1, W2, W3;
-    public ArrayView<float> Y0, Y1, Y2, Y3;
-    public int Count, Rows, K, N0, N1, N2, N3;
-    public Flag IsAligned;
+    public int Count, Rows;
+    public LinearArgs L0, L1, L2, L3;
 
-    internal void Add(ElementView w, ArrayView<float> y, int n)
+    internal void Add(LinearArgs one)
     {
         switch (Count++)
         {
-            case 0: (W0, Y0, N0) = (w, y, n); break;
-            case 1: (W1, Y1, N1) = (w, y, n); break;
-            case 2: (W2, Y2, N2) = (w, y, n); break;
-            default: (W3, Y3, N3) = (w, y, n); break;
+            case 0: L0 = one; break;
+            case 1: L1 = one; break;
+            case 2: L2 = one; break;
+            default: L3 = one; break;
         }
     }
 }
@@ -150,21 +246,21 @@ internal struct LinearsKernel<TWeight> : IKernel<LinearsArgs> where TWeight : st
     public static void Run(LinearsArgs a)
     {
         int n = Grid.IdxX * (Group.DimX / Warp.WarpSize) + Group.IdxX / Warp.WarpSize;
-        if (n < a.N0)
-            One(a, a.W0, a.Y0, a.N0, n);
-        else if (n < a.N0 + a.N1)
-            One(a, a.W1, a.Y1, a.N1, n - a.N0);
-        else if (n < a.N0 + a.N1 + a.N2)
-            One(a, a.W2, a.Y2, a.N2, n - a.N0 - a.N1);
-        else if (n < a.N0 + a.N1 + a.N2 + a.N3)
-            One(a, a.W3, a.Y3, a.N3, n - a.N0 - a.N1 - a.N2);
+        if (n < a.L0.N)
+            One(a.L0, a.Rows, n);
+        else if (n < a.L0.N + a.L1.N)
+            One(a.L1, a.Rows, n - a.L0.N);
+        else if (n < a.L0.N + a.L1.N + a.L2.N)
+            One(a.L2, a.Rows, n - a.L0.N - a.L1.N);
+        else if (n < a.L0.N + a.L1.N + a.L2.N + a.L3.N)
+            One(a.L3, a.Rows, n - a.L0.N - a.L1.N - a.L2.N);
     }
 
-    private static void One(LinearsArgs a, ElementView w, ArrayView<float> y, int columns, int n)
+    private static void One(LinearArgs a, int rows, int n)
     {
-        Sums8 sums = Dots.Rows<TWeight>(a.X, 0, a.Rows, a.K, w, (long)n * a.K, a.IsAligned);
+        Sums8 sums = Dots.Rows<TWeight>(a.X, 0, rows, a.K, a.W, (long)n * a.K, a.IsAligned);
         if (Warp.LaneIdx == 0)
-            Dots.Store(sums, y, n, columns, a.Rows);
+            Dots.Store(sums, a.Y, n, a.N, rows);
     }
 }
 

@@ -15,13 +15,24 @@ public sealed partial class GpuBackend
         SlotRange readable = Readable(range);
         (int from, int to) = Check.Slots(readable, y.Rows);
         Check.Indices(Readable(index), from, to, x.Rows);
-        RowsArgs args = new() { X = Elements(x), Y = View<float>(y), Index = View<int>(index), Cols = y.Cols, Slots = Slots(range, y.Rows) };
-        Index3D grid = new(y.Rows, 1, 1);
+        ElementView elements = Elements(x);
+        SlotView slots = Slots(range, y.Rows);
+        Step step = new()
+        {
+            A = elements.Floats,
+            H = elements.Halves,
+            I = View<int>(index),
+            J = slots.Offsets,
+            Y = View<float>(y),
+            N = slots.Rows,
+            P = slots.First,
+            Q = slots.Count,
+        };
         switch (x.DType)
         {
-            case DType.F32: Launch<GatherKernel<F32>, RowsArgs>(grid, GroupSize, args); break;
-            case DType.BF16: Launch<GatherKernel<BF16>, RowsArgs>(grid, GroupSize, args); break;
-            default: Launch<GatherKernel<F16>, RowsArgs>(grid, GroupSize, args); break;
+            case DType.F32: Rows<GatherRowsStep<F32>>(y.Rows, y.Cols, step); break;
+            case DType.BF16: Rows<GatherRowsStep<BF16>>(y.Rows, y.Cols, step); break;
+            default: Rows<GatherRowsStep<F16>>(y.Rows, y.Cols, step); break;
         }
     }
 
@@ -156,7 +167,7 @@ public sealed partial class GpuBackend
         }
     }
 
-    private static SlotView Slots(in SlotRange range, int rows) => new()
+    private SlotView Slots(in SlotRange range, int rows) => new()
     {
         Offsets = ViewOrNone<int>(range.Offsets),
         First = range.First,
@@ -171,31 +182,28 @@ public struct SlotView
     public ArrayView<int> Offsets;
     public int First, Count, Rows;
 
+    /// <summary>A step's slots: offsets in J, P the first expert, Q how many, N all rows.</summary>
+    internal static SlotView Of(Step s) => new() { Offsets = s.J, First = s.P, Count = s.Q, Rows = s.N };
+
     internal static int Start(SlotView s) => s.Offsets.Length == 0 ? 0 : s.Offsets[s.First];
 
     internal static int End(SlotView s) => s.Offsets.Length == 0 ? s.Rows : s.Offsets[s.First + s.Count];
 }
 
-public struct RowsArgs
+/// <summary>y[s] = x[index[s]] for the slots of a range</summary>
+internal struct GatherRowsStep<TElement> : IStep where TElement : struct, IElement
 {
-    public ElementView X;
-    public ArrayView<float> Y;
-    public ArrayView<int> Index;
-    public int Cols;
-    public SlotView Slots;
-}
+    public static int Code => typeof(TElement) == typeof(F32) ? 36 : typeof(TElement) == typeof(BF16) ? 37 : 38;
 
-/// <summary>y[s] = x[index[s]]; a group per row.</summary>
-internal struct GatherKernel<TElement> : IKernel<RowsArgs> where TElement : struct, IElement
-{
-    public static void Run(RowsArgs a)
+    public static void Run(Step s, int item, ArrayView<float> scratch)
     {
-        int s = Grid.IdxX;
-        if (s < SlotView.Start(a.Slots) || s >= SlotView.End(a.Slots))
+        SlotView slots = SlotView.Of(s);
+        if (item < SlotView.Start(slots) || item >= SlotView.End(slots))
             return;
-        long from = (long)a.Index[s] * a.Cols, to = (long)s * a.Cols;
-        for (int d = Group.IdxX; d < a.Cols; d += Group.DimX)
-            a.Y[to + d] = TElement.At(a.X, from + d);
+        ElementView x = new() { Floats = s.A, Halves = s.H };
+        long from = (long)s.I[item] * s.Cols, to = (long)item * s.Cols;
+        for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+            s.Y[to + d] = TElement.At(x, from + d);
     }
 }
 
@@ -395,7 +403,7 @@ internal struct CombineStep : IStep
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {
-        int start = s.J.Length == 0 ? 0 : s.J[s.P], end = s.J.Length == 0 ? s.N : s.J[s.P + s.Q];
+        int start = SlotView.Start(SlotView.Of(s)), end = SlotView.End(SlotView.Of(s));
         for (int s0 = start; s0 < end; s0 += Group.DimX)
         {
             int slot = s0 + Group.IdxX;

@@ -4,7 +4,7 @@ namespace MoeFromScratch.Gpu;
 
 /// <summary>
 /// What has no kernel: its tensors cross to the host, the CPU backend does the work, and results cross back. Each such operation has a
-/// name here and counts in <see cref="HostCrossings"/>. Selection by tokens and bands is rare; the way back is not on the device yet.
+/// name here and counts in <see cref="HostCrossings"/>. Selection by tokens is rare; the way back is not on the device yet.
 /// </summary>
 public sealed partial class GpuBackend
 {
@@ -17,12 +17,6 @@ public sealed partial class GpuBackend
     {
         using Crossing host = new(this);
         host.Backend.SelectTokens(host.In(mask), host.Maybe(scores), room, host.Out(kept));
-    }
-
-    public void BandSoftmax(Tensor x, Tensor mask, float band, Tensor y)
-    {
-        using Crossing host = new(this);
-        host.Backend.BandSoftmax(host.In(x), host.In(mask), band, host.Out(y));
     }
 
     public void BandSoftmaxGrad(Tensor x, Tensor mask, float band, Tensor y, Tensor dy, Tensor dx)
@@ -61,12 +55,6 @@ public sealed partial class GpuBackend
         host.Backend.RmsNormGrad(host.In(x), host.In(w), host.In(r), host.In(dy), host.MaybeOut(dx), host.MaybeOut(dw));
     }
 
-    public void LinearGradInput(Tensor dy, Tensor w, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.LinearGradInput(host.In(dy), host.In(w), host.Out(dx));
-    }
-
     public void LinearGradWeight(Tensor dy, Tensor x, Tensor dw)
     {
         using Crossing host = new(this);
@@ -91,12 +79,6 @@ public sealed partial class GpuBackend
     {
         using Crossing host = new(this);
         host.Backend.GatherSlotsGrad(host.In(dy), host.In(token), host.In(expert), host.In(offsets), host.Out(dx));
-    }
-
-    public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.GroupedLinearGradInput(host.In(dy), host.In(range), host.In(w), host.Out(dx));
     }
 
     public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw)

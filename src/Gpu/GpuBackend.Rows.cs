@@ -67,6 +67,13 @@ public sealed partial class GpuBackend
         Rows<LogSumExpStep>(x.Rows, x.Cols, new Step { A = View<float>(x), Y = View<float>(y) });
     }
 
+    public void BandSoftmax(Tensor x, Tensor mask, float band, Tensor y)
+    {
+        Check.Same(mask, x);
+        Check.Same(y, x);
+        Rows<BandSoftmaxStep>(x.Rows, x.Cols, new Step { A = View<float>(x), B = View<float>(mask), Y = View<float>(y), F = band });
+    }
+
     public void RmsNorm(Tensor x, Tensor w, float eps, Tensor y, Tensor r)
     {
         Check.Same(y, x);
@@ -78,6 +85,8 @@ public sealed partial class GpuBackend
     {
         int heads = Check.Columns(x, from, to, width, y);
         int sums = to.Heads == 1 ? heads : 1;       // heads of x that one head of y takes
+        if (x.Rows == 0 || width == 0)
+            return;
         Each<AddColumnsStep>((long)x.Rows * (heads / sums) * width, new Step
         {
             Rows = heads / sums,
@@ -85,12 +94,10 @@ public sealed partial class GpuBackend
             M = sums,
             P = from.Heads == 1 ? 0 : from.HeadDim,
             Q = to.HeadDim,
-            A = View<float>(x),
-            Y = View<float>(y),
             FromRow = from.Heads * from.HeadDim,
             ToRow = to.Heads * to.HeadDim,
-            From = from.First,
-            To = to.First,
+            A = View<float>(x).SubView(from.First),
+            Y = View<float>(y).SubView(to.First),
         });
     }
 }
@@ -195,6 +202,29 @@ internal struct LogSumExpStep : IStep
     }
 }
 
+/// <summary>y[i] = 1 / Σ_j e^(x_j − x_i) over the band below i, 0 where the mask is not positive.</summary>
+internal struct BandSoftmaxStep : IStep
+{
+    public static int Code => 35;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int row = item * s.Cols;
+        for (int i = Group.IdxX; i < s.Cols; i += Group.DimX)
+        {
+            float x = s.A[row + i], sum = 0;
+            for (int j = 0; j < s.Cols; j++)
+            {
+                float other = s.A[row + j];
+                bool after = other < x || (other == x && j >= i);
+                if (after && !((x - other) / MathF.Max(MathF.Abs(x), MathF.Abs(other)) > s.F))
+                    sum += MathF.Exp(other - x);
+            }
+            s.Y[row + i] = s.B[row + i] > 0 ? 1 / sum : 0;
+        }
+    }
+}
+
 /// <summary>y = x · r · w, r = 1 / √(mean x² + eps)</summary>
 internal struct RmsNormStep : IStep
 {
@@ -231,8 +261,8 @@ internal struct AddColumnsStep : IStep
             return;
         int head = i / s.Cols, j = i - head * s.Cols, t = head / s.Rows;
         head -= t * s.Rows;
-        int x = t * s.FromRow + head * s.P + s.From + j;
-        int to = t * s.ToRow + head * s.Q + s.To + j;
+        int x = t * s.FromRow + head * s.P + j;
+        int to = t * s.ToRow + head * s.Q + j;
         float sum = s.Y[to];
         for (int k = 0; k < s.M; k++)
             sum += s.A[x + k * s.P];

@@ -47,7 +47,8 @@ public sealed partial class GpuBackend : IBackend
     public void Upload(ReadOnlySpan<byte> source, Tensor y)
     {
         Check.That(source.Length == y.Bytes, "an upload fills its tensor exactly");
-        Flush();
+        if (_linears.Count > 0 || IsTouched(y))
+            Flush();
         if (source.Length > 0)
             View<byte>(y).CopyFromCPU(_accelerator.DefaultStream, source);
     }
@@ -78,10 +79,15 @@ public sealed partial class GpuBackend : IBackend
     }
 
     /// <summary>A tensor's elements, for a kernel.</summary>
-    private static ArrayView<T> View<T>(Tensor x) where T : unmanaged => DeviceMemory.Mine(x.Storage).View(x.ByteOffset, x.Bytes).Cast<T>();
+    private ArrayView<T> View<T>(Tensor x) where T : unmanaged
+    {
+        DeviceStorage storage = DeviceMemory.Mine(x.Storage);
+        _viewed.Add(storage);
+        return storage.View(x.ByteOffset, x.Bytes).Cast<T>();
+    }
 
     /// <summary>As <see cref="View{T}"/>; a view of nothing for null.</summary>
-    private static ArrayView<T> ViewOrNone<T>(Tensor? x) where T : unmanaged => x is null ? ArrayView<T>.Empty : View<T>(x);
+    private ArrayView<T> ViewOrNone<T>(Tensor? x) where T : unmanaged => x is null ? ArrayView<T>.Empty : View<T>(x);
 
     /// <summary>The tensor, or where indices are checked, its copy on the host.</summary>
     private Tensor Readable(Tensor x)
@@ -102,6 +108,7 @@ public sealed partial class GpuBackend : IBackend
     {
         Flush();
         Start<TKernel, TArgs>(grid, group, args);
+        _viewed.Clear();
     }
 
     private void Start<TKernel, TArgs>(Index3D grid, int group, TArgs args)

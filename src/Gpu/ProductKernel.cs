@@ -208,3 +208,19 @@ internal struct ProductKernel<TRows, TInput, TWeight> : IKernel<ProductArgs>
             a.Y[at + 3] = c.W;
     }
 }
+
+/// <summary>y += x · w, with weights that lie along the outputs: a thread per element of y, so that neighbours read neighbours.</summary>
+internal struct RowsProductKernel<TWeight> : IKernel<ProductArgs> where TWeight : struct, IElement
+{
+    public static void Run(ProductArgs a)
+    {
+        int row = Grid.IdxY, n = Grid.IdxX * Group.DimX + Group.IdxX;
+        if (n >= a.N || row < SlotView.Start(a.Slots) || row >= SlotView.End(a.Slots))
+            return;
+        long w = SlotExpert.Of(a.Slots, row) * a.WExpert + n, x = (long)row * a.K;
+        float sum = 0;
+        for (int k = 0; k < a.K; k++)
+            sum += a.X[x + k] * TWeight.At(a.W, w + (long)k * a.N);
+        a.Y[(long)row * a.N + n] += sum;
+    }
+}

@@ -1,4 +1,5 @@
 using ILGPU;
+using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Gpu;
 
@@ -6,9 +7,9 @@ namespace MoeFromScratch.Gpu;
 public struct Steps
 {
     public int Count;
-    public Step S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11;
+    public Step S0, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S13, S14, S15, S16, S17, S18, S19;
 
-    public const int Capacity = 12;
+    public const int Capacity = 20;
 
     internal void Add(Step step)
     {
@@ -25,7 +26,15 @@ public struct Steps
             case 8: S8 = step; break;
             case 9: S9 = step; break;
             case 10: S10 = step; break;
-            default: S11 = step; break;
+            case 11: S11 = step; break;
+            case 12: S12 = step; break;
+            case 13: S13 = step; break;
+            case 14: S14 = step; break;
+            case 15: S15 = step; break;
+            case 16: S16 = step; break;
+            case 17: S17 = step; break;
+            case 18: S18 = step; break;
+            default: S19 = step; break;
         }
     }
 
@@ -44,7 +53,15 @@ public struct Steps
             case 8: return all.S8;
             case 9: return all.S9;
             case 10: return all.S10;
-            default: return all.S11;
+            case 11: return all.S11;
+            case 12: return all.S12;
+            case 13: return all.S13;
+            case 14: return all.S14;
+            case 15: return all.S15;
+            case 16: return all.S16;
+            case 17: return all.S17;
+            case 18: return all.S18;
+            default: return all.S19;
         }
     }
 }
@@ -93,6 +110,25 @@ internal struct StepProgram : IKernel<Steps>
             case 19: GatherSlotsStep.Run(s, item, scratch); break;
             case 20: MergeAttentionStep.Run(s, item, scratch); break;
             case 22: FillFewSlotsStep.Run(s, item, scratch); break;
+            case 23: SmallLinearStep<F32>.Run(s, item, scratch); break;
+            case 24: SmallLinearStep<BF16>.Run(s, item, scratch); break;
+            case 25: SmallLinearStep<F16>.Run(s, item, scratch); break;
+            case 26: UnaryStep<Sigmoid>.Run(s, item, scratch); break;
+            case 27: UnaryStep<Silu>.Run(s, item, scratch); break;
+            case 28: UnaryStep<Relu>.Run(s, item, scratch); break;
+            case 29: UnaryStep<Tanh>.Run(s, item, scratch); break;
+            case 30: UnaryStep<Softplus>.Run(s, item, scratch); break;
+            case 31: UnaryStep<NormalCdf>.Run(s, item, scratch); break;
+            case 32: UnaryStep<Square>.Run(s, item, scratch); break;
+            case 33: UnaryStep<Reciprocal>.Run(s, item, scratch); break;
+            case 34: UnaryStep<EntropyTerm>.Run(s, item, scratch); break;
+            case 35: BandSoftmaxStep.Run(s, item, scratch); break;
+            case 36: GatherRowsStep<F32>.Run(s, item, scratch); break;
+            case 37: GatherRowsStep<BF16>.Run(s, item, scratch); break;
+            case 38: GatherRowsStep<F16>.Run(s, item, scratch); break;
+            case 39: UnaryStep<ClippedPlusOne>.Run(s, item, scratch); break;
+            case 40: GatedStep<Silu>.Run(s, item, scratch); break;
+            case 41: GatedStep<CappedSwish>.Run(s, item, scratch); break;
             default: CombineStep.Run(s, item, scratch); break;
         }
     }
@@ -103,6 +139,8 @@ public sealed partial class GpuBackend
     /// <summary>More elements than this are worth a launch of their own.</summary>
     private const int SmallElements = 1 << 16, SmallItems = 512;
 
+    private readonly HashSet<DeviceStorage> _touched = [];
+    private readonly HashSet<DeviceStorage> _viewed = [];
     private Steps _waiting;
 
     /// <summary>One thread for each of so many elements.</summary>
@@ -130,27 +168,25 @@ public sealed partial class GpuBackend
             Launch<AloneKernel<TStep>, Step>(new Index3D(Math.Min(items, 65535), 1, 1), GroupSize, step);
             return;
         }
-        FlushLinears();
         if (_waiting.Count == Steps.Capacity)
-            FlushSteps();
+            Flush();
         _waiting.Add(step);
+        _touched.UnionWith(_viewed);
+        _viewed.Clear();
     }
 
-    /// <summary>Launches what waits for neighbours.</summary>
+    /// <summary>Launches what waits for neighbours: matrices first, since steps that came before one and touch it would have sent it on its way.</summary>
     private void Flush()
     {
-        FlushSteps();
         FlushLinears();
+        if (_waiting.Count > 0)
+        {
+            Steps steps = _waiting;
+            _waiting = default;
+            Start<StepProgram, Steps>(new Index3D(1, 1, 1), GroupSize, steps);
+        }
+        _touched.Clear();
         _memory.Launched();
-    }
-
-    private void FlushSteps()
-    {
-        if (_waiting.Count == 0)
-            return;
-        Steps steps = _waiting;
-        _waiting = default;
-        Start<StepProgram, Steps>(new Index3D(1, 1, 1), GroupSize, steps);
     }
 
     private int Blocks(long count) => checked((int)((count + GroupSize - 1) / GroupSize));

@@ -13,10 +13,11 @@ public struct Step
     /// <summary>How many times a group is needed: rows, or blocks of elements.</summary>
     public int Items;
 
-    public int Rows, Cols, N, M, P, Q, FromRow, ToRow, From, To;
+    public int Rows, Cols, N, M, P, Q, FromRow, ToRow;
     public float F, G;
     public ArrayView<float> A, B, C, Y, Z;
     public ArrayView<int> I, J, K;
+    public ArrayView<ushort> H;
 }
 
 /// <summary>

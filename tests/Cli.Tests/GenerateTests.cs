@@ -92,7 +92,7 @@ public sealed class GenerateTests
     [InlineData("--temperature", "warm", "warm")]
     [InlineData("--max-new-tokens", "-5", "-5")]
     [InlineData("--device", "abacus", "abacus")]
-    [InlineData("--device", "cuda", "not written yet")]
+    [InlineData("--device", "cuda:999", "device cuda:999: ")]
     [InlineData("--threads", "-1", "-1")]
     [InlineData("--top-p", "2", "top-p")]
     [InlineData("--min-p", "-1", "min-p")]

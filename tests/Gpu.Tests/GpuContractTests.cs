@@ -15,9 +15,9 @@ public sealed class GpuContractTests : BackendContract, IDisposable
 
 internal static class Devices
 {
-    public static GpuBackend Create()
+    public static GpuBackend Create(bool check = true)
     {
         Context context = Context.Create(static builder => builder.Optimize(OptimizationLevel.O2).EnableAlgorithms().CPU());
-        return new GpuBackend(context, context.Devices[0].CreateAccelerator(context), "check", groupSize: 64, check: true);
+        return new GpuBackend(context, context.Devices[0].CreateAccelerator(context), "check", groupSize: 64, check);
     }
 }

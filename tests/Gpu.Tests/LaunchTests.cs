@@ -1,0 +1,42 @@
+using MoeFromScratch.Contract;
+using MoeFromScratch.Model;
+using MoeFromScratch.Model.Generation;
+
+namespace MoeFromScratch.Gpu.Tests;
+
+/// <summary>What decoding a token costs beside its arithmetic: launches, and crossings to the host.</summary>
+public sealed class LaunchTests
+{
+    /// <summary>What follows the last layer and makes its last row the head's, and the head.</summary>
+    private const int OutsideOfLayers = 2;
+
+    /// <summary>Launches allowed per layer: Mixtral's and Dynamic-MoE's have one router and one bank. OpenMoE's tokens are selected on the host.</summary>
+    [Theory]
+    [InlineData("mixtral", 12)]
+    [InlineData("dynamic-moe", 12)]
+    [InlineData("moe-plus-plus", 18)]
+    [InlineData("uni-moe-2", 18)]
+    [InlineData("olmoe", 18)]
+    [InlineData("qwen2-moe", 18)]
+    [InlineData("qwen3-moe", 18)]
+    [InlineData("deepseek-v3", 18)]
+    [InlineData("phimoe", 18)]
+    [InlineData("gpt-oss", 18)]
+    [InlineData("granitemoe", 18)]
+    [InlineData("llama-moe", 18)]
+    [InlineData("openmoe", 18, 1)]
+    [InlineData("dense-llama", 12)]
+    public void ADecodedTokenTakesFewLaunches(string golden, int perLayer, int crossings = 0)
+    {
+        using GpuBackend backend = Devices.Create(check: false);
+        using LanguageModel model = LanguageModel.Load(Golden.Folder(golden), backend);
+        using Generator generator = new(model.Transformer, backend, 16);
+        generator.Feed([1, 2, 3]);
+        generator.Feed([4]);
+        (long launches, long crossed) = (backend.Launches, backend.HostCrossings);
+        generator.Feed([5]);
+        double each = (double)(backend.Launches - launches - OutsideOfLayers) / model.Config.Layers.Count;
+        Assert.True(each <= perLayer, $"{each:f1} launches per layer");
+        Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), backend.HostCrossings - crossed);
+    }
+}
