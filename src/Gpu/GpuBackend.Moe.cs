@@ -243,7 +243,7 @@ internal struct SelectStep : IStep
             taken = (int)scratch[s.Cols];
         }
         for (int e = Group.IdxX; e < s.Cols; e += Group.DimX)
-            s.Y[row + e] = Rank(s, row, e) < taken ? 1 : 0;
+            s.Y[row + e] = Rank(s, row, e) < taken ? 1f : 0f;
         Group.Barrier();
     }
 
@@ -293,7 +293,7 @@ internal struct CountColumnStep : IStep
     {
         float count = 0;     // exact up to 2^24
         for (int t = Group.IdxX; t < s.Rows; t += Group.DimX)
-            count += s.A[t * s.Cols + item] > 0 ? 1 : 0;
+            count += s.A[t * s.Cols + item] > 0 ? 1f : 0f;
         count = GroupMath.Sum(count, scratch);
         if (Group.IdxX == 0)
             s.I[item + 1] = (int)count;
@@ -339,7 +339,7 @@ internal struct FillSlotsStep : IStep
         {
             int t = t0 + Group.IdxX;
             bool chosen = t < s.Rows && s.A[t * s.Cols + item] > 0;
-            scratch[Group.IdxX] = chosen ? 1 : 0;
+            scratch[Group.IdxX] = chosen ? 1f : 0f;
             Group.Barrier();
             int before = 0, all = 0;
             for (int i = 0; i < Group.DimX && t0 + i < s.Rows; i++)
@@ -407,7 +407,7 @@ internal struct CombineStep : IStep
         for (int s0 = start; s0 < end; s0 += Group.DimX)
         {
             int slot = s0 + Group.IdxX;
-            scratch[Group.IdxX] = slot < end && s.I[slot] == item ? 1 : 0;
+            scratch[Group.IdxX] = slot < end && s.I[slot] == item ? 1f : 0f;
             Group.Barrier();
             for (int i = 0; i < Group.DimX && s0 + i < end; i++)
                 if (scratch[i] > 0)

@@ -123,7 +123,8 @@ public sealed partial class GpuBackend : IBackend
         Launches++;
     }
 
-    private static void Entry<TKernel, TArgs>(TArgs args)
+    /// <summary>What ILGPU compiles for a kernel.</summary>
+    internal static void Entry<TKernel, TArgs>(TArgs args)
         where TKernel : struct, IKernel<TArgs>
         where TArgs : struct => TKernel.Run(args);
 }
