@@ -87,6 +87,13 @@ public abstract class PathTests(IBackend device)
         t.Normal([queries, 12]), t.Normal([keys, 6]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
         new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: 6, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2])));
 
+    [Fact]
+    public void Sample()
+    {
+        foreach (SamplingRule rule in new SamplingRule[] { new(0), new(1, 0.3f), new(1, 0.6f, TopK: 20, TopP: 0.7f, MinP: 0.1f) })
+            Agree(Exact, t => t.Backend.Sample(t.Accumulator("logits", [70]), t.Input([2], [5, 3]), rule with { Penalty = 2 }, t.Output("id", [1], DType.I32)));
+    }
+
     private void Agree(double tolerance, Action<Trial> call) =>
         Outcome.AssertClose(Trial.Run(Oracle, 1, call), Trial.Run(device, 1, call), tolerance);
 
