@@ -8,7 +8,11 @@ public sealed partial class GpuBackend
     /// <summary>Keys that one group of a few queries goes through.</summary>
     private const int SplitKeys = 256;
 
-    public void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y)
+    public void Rope(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y) => Turn(x, positions, frequencies, layout, y, back: false);
+
+    public void RopeGrad(Tensor dy, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor dx) => Turn(dy, positions, frequencies, layout, dx, back: true);
+
+    private void Turn(Tensor x, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor y, bool back)
     {
         Check.Same(y, x);
         Check.Rope(x, positions, frequencies, layout);
@@ -19,7 +23,8 @@ public sealed partial class GpuBackend
             B = View<float>(frequencies),
             Y = View<float>(y),
             F = layout.Magnitude,
-            G = 1,
+            G = back ? -1 : 1,
+            ToRow = back ? 1 : 0,
             N = layout.HeadDim,
             M = layout.Pairs,
             P = layout.Interleaved ? 1 : 0,
@@ -118,7 +123,7 @@ internal struct RopeStep : IStep
                 float cos = s.F * Angles.Cos(angle), sin = s.F * s.G * Angles.Sin(angle);
                 x = first ? x * cos - other * sin : x * cos + other * sin;
             }
-            s.Y[row + i] = x;
+            s.Y[row + i] = s.ToRow == 0 ? x : s.Y[row + i] + x;
         }
     }
 }

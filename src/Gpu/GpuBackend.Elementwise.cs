@@ -27,6 +27,33 @@ public sealed partial class GpuBackend
         Each<GatedStep<TOp>>(y.Count, new Step { A = View<float>(a), B = View<float>(b), Y = View<float>(y) });
     }
 
+    public void UnaryGrad<TOp>(Tensor x, Tensor dy, Tensor dx) where TOp : struct, IUnary
+    {
+        Check.F32(dx);
+        Check.Vector(x, dx.Count);
+        Check.Vector(dy, dx.Count);
+        Each<UnaryGradStep<TOp>>(dx.Count, new Step { A = View<float>(x), B = View<float>(dy), Y = View<float>(dx) });
+    }
+
+    public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
+    {
+        Check.F32(dy);
+        Check.Vector(a, dy.Count);
+        Check.Vector(b, dy.Count);
+        Check.Same(da, dy);
+        Check.Same(db, dy);
+        Each<GatedGradStep<TOp>>(dy.Count, new Step
+        {
+            A = View<float>(a),
+            B = View<float>(b),
+            C = View<float>(dy),
+            Y = ViewOrNone<float>(da),
+            Z = ViewOrNone<float>(db),
+            P = da is null ? 0 : 1,
+            Q = db is null ? 0 : 1,
+        });
+    }
+
     public void Add(Tensor a, Tensor b, Tensor y) => Two<AddStep>(a, b, y);
 
     public void Mul(Tensor a, Tensor b, Tensor y) => Two<MulStep>(a, b, y);
@@ -216,5 +243,37 @@ internal struct GatedStep<TOp> : IStep where TOp : struct, IUnary
         int i = item * Group.DimX + Group.IdxX;
         if (i < s.N)
             s.Y[i] = TOp.Apply(new Lanes1(s.A[i])).Value * s.B[i];
+    }
+}
+
+/// <summary>dx += dy · f'(x)</summary>
+internal struct UnaryGradStep<TOp> : IStep where TOp : struct, IUnary
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int i = item * Group.DimX + Group.IdxX;
+        if (i < s.N)
+            s.Y[i] += s.B[i] * TOp.Slope(new Lanes1(s.A[i])).Value;
+    }
+}
+
+/// <summary>da += dy · b · f'(a) with P = 1, db += dy · f(a) with Q = 1</summary>
+internal struct GatedGradStep<TOp> : IStep where TOp : struct, IUnary
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int i = item * Group.DimX + Group.IdxX;
+        if (i >= s.N)
+            return;
+        Lanes1 a = new(s.A[i]);
+        float dy = s.C[i];
+        if (s.P == 1)
+            s.Y[i] += dy * s.B[i] * TOp.Slope(a).Value;
+        if (s.Q == 1)
+            s.Z[i] += dy * TOp.Apply(a).Value;
     }
 }

@@ -100,15 +100,7 @@ public sealed partial class GpuBackend
     {
         Check.F32(x);
         Check.F32(y);
-        Tensor readable = Readable(offsets);
-        Check.SlotLists(readable, x.Cols, token, expert);
-        if (_checked)
-        {
-            int live = readable.Ints[x.Cols];
-            Check.That(y.Count >= live, "fewer outputs than slots");
-            Check.Indices(Readable(token), 0, live, x.Rows);
-            Check.Indices(Readable(expert), 0, live, x.Cols);
-        }
+        CheckGathered(token, expert, offsets, x, y);
         Each<GatherSlotsStep>(Math.Min(token.Count, y.Count), new Step
         {
             Cols = x.Cols,
@@ -120,12 +112,69 @@ public sealed partial class GpuBackend
         });
     }
 
+    public void GatherSlotsGrad(Tensor dy, Tensor token, Tensor expert, Tensor offsets, Tensor dx)
+    {
+        Check.F32(dx);
+        Check.F32(dy);
+        CheckGathered(token, expert, offsets, dx, dy);
+        Each<GatherSlotsGradStep>(Math.Min(token.Count, dy.Count), new Step
+        {
+            Cols = dx.Cols,
+            A = View<float>(dy),
+            I = View<int>(token),
+            J = View<int>(expert),
+            K = View<int>(offsets),
+            Y = View<float>(dx),
+        });
+    }
+
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
     {
         Check.F32(y);
         Check.Matrix(x, x.Rows, y.Cols);
         Check.Vector(weight, x.Rows);
         AddSlots(x, weight, token, range, y);
+    }
+
+    public void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight)
+    {
+        Check.F32(dy);
+        Check.Matrix(x, x.Rows, dy.Cols);
+        Check.Vector(weight, x.Rows);
+        Check.Same(dx, x);
+        if (dweight is not null)
+            Check.Vector(dweight, x.Rows);
+        (int from, int to) = Check.Slots(Readable(range), x.Rows);
+        Check.Indices(Readable(token), from, to, dy.Rows);
+        SlotView slots = Slots(range, x.Rows);
+        Step step = new()
+        {
+            A = View<float>(x),
+            B = View<float>(weight),
+            C = View<float>(dy),
+            I = View<int>(token),
+            J = slots.Offsets,
+            N = slots.Rows,
+            P = slots.First,
+            Q = slots.Count,
+        };
+        if (dx is not null)
+            Rows<CombineGradStep>(x.Rows, x.Cols, step with { Y = View<float>(dx) });
+        if (dweight is not null)
+            Rows<CombineWeightGradStep>(x.Rows, x.Cols, step with { Y = View<float>(dweight) });
+    }
+
+    /// <summary>The slot lists name elements of a matrix, and the vector has as many elements as there are slots: checked where checks are on.</summary>
+    private void CheckGathered(Tensor token, Tensor expert, Tensor offsets, Tensor matrix, Tensor vector)
+    {
+        Tensor readable = Readable(offsets);
+        Check.SlotLists(readable, matrix.Cols, token, expert);
+        if (!_checked)
+            return;
+        int live = readable.Ints[matrix.Cols];
+        Check.That(vector.Count >= live, "fewer outputs than slots");
+        Check.Indices(Readable(token), 0, live, matrix.Rows);
+        Check.Indices(Readable(expert), 0, live, matrix.Cols);
     }
 
     private void AddSlots(Tensor x, Tensor? weight, Tensor index, in SlotRange range, Tensor y)
@@ -393,6 +442,19 @@ internal struct GatherSlotsStep : IStep
     }
 }
 
+/// <summary>dx[token[s], expert[s]] += dy[s] for the live slots, each of which has an element of its own</summary>
+internal struct GatherSlotsGradStep : IStep
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int i = item * Group.DimX + Group.IdxX;
+        if (i < s.N && i < s.K[s.Cols])
+            s.Y[s.I[i] * s.Cols + s.J[i]] += s.A[i];
+    }
+}
+
 /// <summary>
 /// y[t] += Σ weight[s] · x[s] over the slots whose row is t, in the order of s: each group looks its own slots up in the list, so nothing
 /// is added atomically and every sum has one order.
@@ -418,5 +480,39 @@ internal struct CombineStep : IStep
                 }
             Group.Barrier();
         }
+    }
+}
+
+/// <summary>dx[s] += weight[s] · dy[token[s]]</summary>
+internal struct CombineGradStep : IStep
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        if (item < SlotView.Start(SlotView.Of(s)) || item >= SlotView.End(SlotView.Of(s)))
+            return;
+        int row = s.I[item] * s.Cols;
+        for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+            s.Y[item * s.Cols + d] += s.B[item] * s.C[row + d];
+    }
+}
+
+/// <summary>dweight[s] += Σ_d x[s,d] · dy[token[s],d]</summary>
+internal struct CombineWeightGradStep : IStep
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        if (item < SlotView.Start(SlotView.Of(s)) || item >= SlotView.End(SlotView.Of(s)))
+            return;
+        int row = s.I[item] * s.Cols;
+        float sum = 0;
+        for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
+            sum += s.A[item * s.Cols + d] * s.C[row + d];
+        sum = GroupMath.Sum(sum, scratch);
+        if (Group.IdxX == 0)
+            s.Y[item] += sum;
     }
 }

@@ -19,52 +19,10 @@ public sealed partial class GpuBackend
         host.Backend.SelectTokens(host.In(mask), host.Maybe(scores), room, host.Out(kept));
     }
 
-    public void BandSoftmaxGrad(Tensor x, Tensor mask, float band, Tensor y, Tensor dy, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.BandSoftmaxGrad(host.In(x), host.In(mask), band, host.In(y), host.In(dy), host.Out(dx));
-    }
-
-    public void UnaryGrad<TOp>(Tensor x, Tensor dy, Tensor dx) where TOp : struct, IUnary
-    {
-        using Crossing host = new(this);
-        host.Backend.UnaryGrad<TOp>(host.In(x), host.In(dy), host.Out(dx));
-    }
-
-    public void GatedGrad<TOp>(Tensor a, Tensor b, Tensor dy, Tensor? da, Tensor? db) where TOp : struct, IUnary
-    {
-        using Crossing host = new(this);
-        host.Backend.GatedGrad<TOp>(host.In(a), host.In(b), host.In(dy), host.MaybeOut(da), host.MaybeOut(db));
-    }
-
-    public void SoftmaxGrad(Tensor y, Tensor dy, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.SoftmaxGrad(host.In(y), host.In(dy), host.Out(dx));
-    }
-
-    public void LogSumExpGrad(Tensor x, Tensor y, Tensor dy, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.LogSumExpGrad(host.In(x), host.In(y), host.In(dy), host.Out(dx));
-    }
-
-    public void RmsNormGrad(Tensor x, Tensor w, Tensor r, Tensor dy, Tensor? dx, Tensor? dw)
-    {
-        using Crossing host = new(this);
-        host.Backend.RmsNormGrad(host.In(x), host.In(w), host.In(r), host.In(dy), host.MaybeOut(dx), host.MaybeOut(dw));
-    }
-
     public void LinearGradWeight(Tensor dy, Tensor x, Tensor dw)
     {
         using Crossing host = new(this);
         host.Backend.LinearGradWeight(host.In(dy), host.In(x), host.Out(dw));
-    }
-
-    public void RopeGrad(Tensor dy, Tensor positions, Tensor frequencies, in RopeLayout layout, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.RopeGrad(host.In(dy), host.In(positions), host.In(frequencies), layout, host.Out(dx));
     }
 
     public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
@@ -73,12 +31,6 @@ public sealed partial class GpuBackend
         using Crossing host = new(this);
         host.Backend.AttentionGrad(host.In(q), host.In(k), host.In(v), host.In(sequences), host.Maybe(visible), host.Maybe(sinks), layout,
             host.In(y), host.In(lse), host.In(dy), host.MaybeOut(dq), host.MaybeOut(dk), host.MaybeOut(dv), host.MaybeOut(dsinks));
-    }
-
-    public void GatherSlotsGrad(Tensor dy, Tensor token, Tensor expert, Tensor offsets, Tensor dx)
-    {
-        using Crossing host = new(this);
-        host.Backend.GatherSlotsGrad(host.In(dy), host.In(token), host.In(expert), host.In(offsets), host.Out(dx));
     }
 
     public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw)
@@ -95,36 +47,6 @@ public sealed partial class GpuBackend
         Tensor[] weights = [.. host.In(w.Gate), .. host.In(w.Up), .. host.In(w.Down)];
         Tensor?[] gradients = [.. host.Out(dw.Gate), .. host.Out(dw.Up), .. host.Out(dw.Down)];
         host.Backend.GatedExpertsGrad<TOp>(host.In(x), there, new(weights), host.Out(a), host.Out(b), host.In(dy), host.MaybeOut(dx), host.MaybeOut(dweight), new(gradients));
-    }
-
-    public void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight)
-    {
-        using Crossing host = new(this);
-        host.Backend.CombineGrad(host.In(x), host.In(weight), host.In(token), host.In(range), host.In(dy), host.MaybeOut(dx), host.MaybeOut(dweight));
-    }
-
-    public void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse)
-    {
-        using Crossing host = new(this);
-        host.Backend.CrossEntropy(host.In(logits), host.In(labels), host.Out(y), host.Out(lse));
-    }
-
-    public void CrossEntropyGrad(Tensor logits, Tensor labels, Tensor lse, Tensor dy, Tensor dlogits)
-    {
-        using Crossing host = new(this);
-        host.Backend.CrossEntropyGrad(host.In(logits), host.In(labels), host.In(lse), host.In(dy), host.Out(dlogits));
-    }
-
-    public void SumOfSquares(Tensor x, Tensor y)
-    {
-        using Crossing host = new(this);
-        host.Backend.SumOfSquares(host.In(x), host.Out(y));
-    }
-
-    public void AdamW(Tensor g, in AdamWStep step, Tensor p, Tensor m, Tensor v)
-    {
-        using Crossing host = new(this);
-        host.Backend.AdamW(host.In(g), step, host.Out(p), host.Out(m), host.Out(v));
     }
 
     /// <summary>One operation's tensors on the host; when it is disposed of, those it wrote cross back.</summary>

@@ -18,7 +18,7 @@ public sealed partial class GpuBackend
         if (w is not null)
             Check.Vector(w, x.Rows);
         Check.Vector(y, x.Cols);
-        Run<ColumnSumStep>(x.Cols, x.Count, new Step
+        Run<ColumnSumStep>((x.Cols + ColumnSums.Columns - 1) / ColumnSums.Columns, x.Count, new Step
         {
             Rows = x.Rows,
             Cols = x.Cols,
@@ -121,22 +121,24 @@ internal struct RowDotStep : IStep
     }
 }
 
-/// <summary>y[d] += Σ_t w[t] · x[t,d]; an item is a column.</summary>
+/// <summary>y[d] += Σ_t w[t] · x[t,d]; an item is a block of columns.</summary>
 internal struct ColumnSumStep : IStep
 {
     public static int Code => 7;
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {
+        int column = ColumnSums.Column(item);
         float sum = 0;
-        for (int t = Group.IdxX; t < s.Rows; t += Group.DimX)
-        {
-            float x = s.A[t * s.Cols + item];
-            sum += s.N == 0 ? x : s.B[t] * x;
-        }
-        sum = GroupMath.Sum(sum, scratch);
-        if (Group.IdxX == 0)
-            s.Y[item] += sum;
+        if (column < s.Cols)
+            for (int t = ColumnSums.FirstRow; t < s.Rows; t += ColumnSums.RowStep)
+            {
+                float x = s.A[t * s.Cols + column];
+                sum += s.N == 0 ? x : s.B[t] * x;
+            }
+        sum = ColumnSums.Of(sum, scratch);
+        if (ColumnSums.FirstRow == 0 && column < s.Cols)
+            s.Y[column] += sum;
     }
 }
 
@@ -216,12 +218,22 @@ internal struct BandSoftmaxStep : IStep
             for (int j = 0; j < s.Cols; j++)
             {
                 float other = s.A[row + j];
-                bool after = other < x || (other == x && j >= i);
-                if (after && !((x - other) / MathF.Max(MathF.Abs(x), MathF.Abs(other)) > s.F))
+                if (Band.Holds(x, i, other, j, s.F))
                     sum += MathF.Exp(other - x);
             }
             s.Y[row + i] = s.B[row + i] > 0 ? 1 / sum : 0;
         }
+    }
+}
+
+/// <summary>What SparseMixer's softmax sums over.</summary>
+internal static class Band
+{
+    /// <summary>Whether an expert of score <paramref name="other"/> comes after one of score x, or is it, and not by more than the band.</summary>
+    public static bool Holds(float x, int i, float other, int j, float band)
+    {
+        bool after = other < x || (other == x && j >= i);
+        return after && !((x - other) / MathF.Max(MathF.Abs(x), MathF.Abs(other)) > band);
     }
 }
 
