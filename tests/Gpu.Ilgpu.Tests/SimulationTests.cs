@@ -1,3 +1,4 @@
+using ILGPU;
 using MoeFromScratch.Contract;
 using MoeFromScratch.Tensors;
 
@@ -16,7 +17,7 @@ public sealed class SimulationTests(SimulationTests.Device device) : IClassFixtu
     public static TheoryData<DType> WeightTypes => [DType.F32, DType.BF16, DType.F16];
 
     [Fact]
-    public void TheDeviceOpens() => Assert.Equal("ilgpu-cpu", device.Backend.Name);
+    public void TheDeviceOpens() => Assert.Equal("ilgpu-cpu", device.FewLanes.Name);
 
     [Theory, MemberData(nameof(WeightTypes))]
     public void Copy(DType from)
@@ -84,14 +85,25 @@ public sealed class SimulationTests(SimulationTests.Device device) : IClassFixtu
             });
     }
 
-    /// <summary>Of few queries, with keys before them; of more, in tiles.</summary>
+    /// <summary>Of few queries, with keys before them; of more, in tiles, which want warps of 32. Those of fewer lanes go query by query.</summary>
     [Theory, InlineData(2, 11), InlineData(9, 9)]
-    public void Attention(int queries, int keys) => Agree(Sums, t => t.Backend.Attention(
-        t.Normal([queries, 12]), t.Normal([keys, 6]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
-        new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: 6, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2])));
+    public void Attention(int queries, int keys)
+    {
+        foreach (IBackend backend in new[] { device.Backend, device.FewLanes })
+            Agree(Sums, t => Attend(t, queries, keys, 6), backend);
+    }
 
-    private void Agree(double tolerance, Action<Trial> call) =>
-        Outcome.AssertClose(Trial.Run(Oracle, 1, call), Trial.Run(device.Backend, 1, call), tolerance);
+    /// <summary>A lane keeps eight columns of a head.</summary>
+    [Fact]
+    public void HeadsTooWideForAWarpAreRefused() =>
+        Assert.Contains("heads of up to 64", Assert.Throws<ArgumentException>(() => Trial.Run(device.FewLanes, 1, static t => Attend(t, 2, 11, 66))).Message, StringComparison.Ordinal);
+
+    private static void Attend(Trial t, int queries, int keys, int dim) => t.Backend.Attention(
+        t.Normal([queries, 2 * dim]), t.Normal([keys, dim]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
+        new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: dim, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2]));
+
+    private void Agree(double tolerance, Action<Trial> call, IBackend? backend = null) =>
+        Outcome.AssertClose(Trial.Run(Oracle, 1, call), Trial.Run(backend ?? device.Backend, 1, call), tolerance);
 
     /// <summary>A trial's tensors begin at odd places, so that nothing is read by fours: their copies do not.</summary>
     private static void OnAligned(Trial t, Tensor[] from, Action<Tensor[]> call)
@@ -106,8 +118,21 @@ public sealed class SimulationTests(SimulationTests.Device device) : IClassFixtu
 
     public sealed class Device : IDisposable
     {
-        public IBackend Backend { get; } = GpuDevices.Open("ilgpu-cpu");
+        /// <summary>Warps as large as CUDA's.</summary>
+        public IBackend Backend { get; } = WithLanes(32);
 
-        public void Dispose() => Backend.Dispose();
+        public IBackend FewLanes { get; } = GpuDevices.Open("ilgpu-cpu");
+
+        public void Dispose()
+        {
+            Backend.Dispose();
+            FewLanes.Dispose();
+        }
+
+        private static GpuBackend WithLanes(int lanes)
+        {
+            Context context = GpuDevices.CreateContext();
+            return new GpuBackend(context, GpuDevices.Simulation(lanes).CreateAccelerator(context), $"{lanes} lanes", lanes);
+        }
     }
 }
