@@ -23,6 +23,8 @@ public static partial class GpuDevices
     /// <summary>ILGPU's own CPU as a device with groups as large as kernels with tiles want.</summary>
     internal static CPUDevice Simulation(int lanes) => new(numThreadsPerWarp: lanes, numWarpsPerMultiprocessor: GpuBackend.MostThreads / lanes, numMultiprocessors: 1);
 
+    static partial void Count(IBackend backend, ref GpuCounts? counts) => counts = (backend as GpuBackend)?.Counts;
+
     static partial void Find(List<GpuDevice> found)
     {
         foreach (string kind in Kinds)
@@ -55,7 +57,7 @@ public static partial class GpuDevices
     /// <summary>The devices of one kind, those that can be used first; never empty.</summary>
     private static List<Entry> Of(string kind)
     {
-        if (kind == "ilgpu-cpu")
+        if (kind == SimulationKind)
             return [new(Simulated, $"ILGPU's simulation with one thread for each of a group's {Simulated.MaxNumThreadsPerGroup}: very slow, for tests")];
 
         if (!DriverLibraries.Load(kind, out string file))

@@ -7,9 +7,6 @@ namespace MoeFromScratch.Gpu.Tests;
 /// <summary>What decoding a token costs beside its arithmetic: launches, and crossings to the host.</summary>
 public sealed class LaunchTests
 {
-    /// <summary>What follows the last layer and makes its last row the head's, and the head.</summary>
-    private const int OutsideOfLayers = 2;
-
     /// <summary>Launches allowed per layer: Mixtral's and Dynamic-MoE's have one router and one bank. OpenMoE's tokens are selected on the host.</summary>
     [Theory]
     [InlineData("mixtral", 12)]
@@ -33,10 +30,11 @@ public sealed class LaunchTests
         using Generator generator = new(model.Transformer, backend, 16);
         generator.Feed([1, 2, 3]);
         generator.Feed([4]);
-        (long launches, long crossed) = (backend.Launches, backend.HostCrossings);
+        GpuCounts before = backend.Counts;
         generator.Feed([5]);
-        double each = (double)(backend.Launches - launches - OutsideOfLayers) / model.Config.Layers.Count;
+        GpuCounts token = backend.Counts - before;
+        double each = token.LaunchesPerLayer(model.Config.Layers.Count);
         Assert.True(each <= perLayer, $"{each:f1} launches per layer");
-        Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), backend.HostCrossings - crossed);
+        Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), token.HostCrossings);
     }
 }
