@@ -16,7 +16,7 @@ public sealed partial class GpuBackend : IBackend
     private readonly DeviceMemory _memory;
     private readonly Dictionary<Type, Delegate> _kernels = [];
     private readonly bool _checked;
-    private long _launches, _hostCrossings;
+    private long _launches, _hostCrossings, _downloads;
 
     /// <param name="context">The backend's from now on, as the accelerator is.</param>
     /// <param name="accelerator">Where kernels run.</param>
@@ -37,7 +37,7 @@ public sealed partial class GpuBackend : IBackend
     public int LiveBuffers => _memory.LiveBuffers;
 
     /// <summary>What was done so far.</summary>
-    public GpuCounts Counts => new(_launches, _hostCrossings);
+    public GpuCounts Counts => new(_launches, _hostCrossings, _downloads);
 
     private int GroupSize { get; }
 
@@ -60,6 +60,7 @@ public sealed partial class GpuBackend : IBackend
         Flush();
         if (target.Length == 0)
             return;
+        _downloads++;
         View<byte>(x).CopyToCPU(_accelerator.DefaultStream, target);
         _accelerator.DefaultStream.Synchronize();
     }

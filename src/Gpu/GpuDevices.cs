@@ -8,12 +8,17 @@ public sealed record GpuDevice(string Name, bool Available, string Description);
 /// <summary>What a backend of this room did beside arithmetic.</summary>
 /// <param name="Launches">Kernels launched.</param>
 /// <param name="HostCrossings">Operations without a kernel, which went to the host and back.</param>
-public readonly record struct GpuCounts(long Launches, long HostCrossings)
+/// <param name="Downloads">Times that the host waited for something, for those operations too.</param>
+public readonly record struct GpuCounts(long Launches, long HostCrossings, long Downloads)
 {
-    /// <summary>Launches of a decoded token that follow its last layer: what makes the last row the head's, and the head. Those before the first are that layer's.</summary>
-    public const int OutsideOfLayers = 2;
+    /// <summary>
+    /// Launches of a decoded token that follow its last layer: what makes the last row the head's, the head, the experts' counts, and the
+    /// sampled token. What comes before the first layer shares that layer's.
+    /// </summary>
+    public const int OutsideOfLayers = 4;
 
-    public static GpuCounts operator -(GpuCounts after, GpuCounts before) => new(after.Launches - before.Launches, after.HostCrossings - before.HostCrossings);
+    public static GpuCounts operator -(GpuCounts after, GpuCounts before) =>
+        new(after.Launches - before.Launches, after.HostCrossings - before.HostCrossings, after.Downloads - before.Downloads);
 
     /// <summary>Launches for each layer of a model, where these are the counts of so many decoded tokens.</summary>
     public double LaunchesPerLayer(int layers, int tokens = 1) => ((double)Launches / tokens - OutsideOfLayers) / layers;

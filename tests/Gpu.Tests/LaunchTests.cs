@@ -28,13 +28,18 @@ public sealed class LaunchTests
         using GpuBackend backend = Devices.Create(check: false);
         using LanguageModel model = LanguageModel.Load(Golden.Folder(golden), backend);
         using Generator generator = new(model.Transformer, backend, 16);
+        Sampler sampler = new(new SamplerOptions(Temperature: 1, TopP: 0.9f));
         generator.Feed([1, 2, 3]);
         generator.Feed([4]);
         GpuCounts before = backend.Counts;
         generator.Feed([5]);
+        generator.Sample(sampler);
+        generator.CountExperts(new int[generator.MoeLayers]);
         GpuCounts token = backend.Counts - before;
         double each = token.LaunchesPerLayer(model.Config.Layers.Count);
         Assert.True(each <= perLayer, $"{each:f1} launches per layer");
         Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), token.HostCrossings);
+        if (crossings == 0)
+            Assert.Equal(1, token.Downloads);       // the token, and how many experts it used
     }
 }

@@ -23,6 +23,7 @@ internal sealed class ModelFigures : IDisposable
     private const int BatchSize = 8, LongestWindow = 256;
     private readonly LanguageModel _model;
     private readonly Generator _generator;
+    private readonly Sampler _greedy = new(new SamplerOptions());
     private readonly int[] _prompt;
     private LanguageModel? _trainable;
     private Trainer? _trainer;
@@ -38,13 +39,17 @@ internal sealed class ModelFigures : IDisposable
         {
             _generator.Clear();
             _generator.Feed(_prompt);
+            _generator.Sample(_greedy);
             return promptTokens;
         });
         Decode = new Figure($"decode, {newTokens} tokens from {promptTokens} on", "tokens/s", () =>
         {
             GpuCounts? before = GpuDevices.Count(model.Backend);
             for (int i = 0; i < newTokens; i++)
+            {
                 _generator.Feed(_prompt.AsSpan(i % promptTokens, 1));
+                _generator.Sample(_greedy);
+            }
             if (GpuDevices.Count(model.Backend) - before is { } done)
                 Launches = new LaunchFigures(done, newTokens, model.Config.Layers.Count);
             return newTokens;
