@@ -69,10 +69,12 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
         // A device faults on a wide load from an address that is no multiple of its width.
         int alignment = Alignment(sizeof(TOther));
         if (((nint)Start & (alignment - 1)) != 0)
-            throw Fault.Of(FaultKind.Misaligned, $"Cast to {typeof(TOther).Name} of a view that starts {(nint)Start & (alignment - 1)} bytes "
-                + $"past a multiple of {alignment} on {Block?.Label ?? "nothing"}");
+            throw Misaligned<TOther>(alignment);
         return new(Block, Start, LengthInBytes / sizeof(TOther));
     }
+
+    private KernelFault Misaligned<TOther>(int alignment) => Fault.Of(FaultKind.Misaligned, $"Cast to {typeof(TOther).Name} of a view that starts "
+        + $"{(nint)Start & (alignment - 1)} bytes past a multiple of {alignment} on {Block?.Label ?? "nothing"}");
 
     private static int Alignment(int size) => Math.Min(16, size & -size);
 

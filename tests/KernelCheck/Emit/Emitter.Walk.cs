@@ -20,6 +20,9 @@ internal sealed partial class Emitter
         public Label End { get; set; }
         public bool IsSimple { get; set; }
         public bool EndIsUsed { get; set; }
+
+        /// <summary>Where the instruction after the current one is.</summary>
+        public int Next { get; set; }
         public Variable? Returned { get; set; }
     }
 
@@ -49,6 +52,7 @@ internal sealed partial class Emitter
             foreach (int target in i.Operand as int[] ?? (i.Code.OperandType is OperandType.InlineBrTarget or OperandType.ShortInlineBrTarget ? [i.Target] : []))
                 frame.Labels.TryAdd(target, _il.DefineLabel());
 
+        _frames.Add(frame);
         bool reachable = true;
         foreach (Instruction i in frame.Code)
         {
@@ -63,9 +67,11 @@ internal sealed partial class Emitter
                 _il.MarkLabel(label);
                 reachable = true;
             }
+            frame.Next = i.Next;
             if (reachable)
                 reachable = Step(frame, i);
         }
+        _frames.RemoveAt(_frames.Count - 1);
         if (frame.EndIsUsed)
             _il.MarkLabel(frame.End);
         foreach (Binding local in frame.Locals)
@@ -137,10 +143,10 @@ internal sealed partial class Emitter
     }
 
     /// <summary>The name without its short form: "ldloc.s" and "ldloc" are one.</summary>
-    private static string Name(Instruction i) => i.Code.Name!.EndsWith(".s", StringComparison.Ordinal) ? i.Code.Name[..^2] : i.Code.Name;
+    public static string Name(Instruction i) => i.Code.Name!.EndsWith(".s", StringComparison.Ordinal) ? i.Code.Name[..^2] : i.Code.Name;
 
     /// <summary>The number of a local or argument, spelled out or within the name.</summary>
-    private static int Number(Instruction i) => i.Operand is int n ? n : i.Code.Name![^1] - '0';
+    public static int Number(Instruction i) => i.Operand is int n ? n : i.Code.Name![^1] - '0';
 
     private static readonly Dictionary<string, OpCode> s_long = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
         .Select(f => (OpCode)f.GetValue(null)!).Where(c => !c.Name!.EndsWith(".s", StringComparison.Ordinal)).ToDictionary(c => c.Name!);

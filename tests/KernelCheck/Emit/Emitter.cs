@@ -22,7 +22,8 @@ internal sealed partial class Emitter
     private readonly List<Label> _resume = [];
     private readonly List<(MethodBase Method, int Offset)> _calls = [];
     private readonly Dictionary<Type, Stack<Variable>> _free = [];
-    private readonly List<Variable> _active = [];
+    private readonly List<Variable> _active = [], _held = [];
+    private readonly List<Frame> _frames = [];
     private readonly int _walk;
     private bool IsLast => _walk == 3;
     private int _variables, _bindings;
@@ -269,6 +270,7 @@ internal sealed partial class Emitter
             if (value.Place is not null)
             {
                 _il.Emit(OpCodes.Pop);
+                _held.Add(value.Place.Variable);
                 spilled.Add((value, null));
                 continue;
             }
@@ -285,7 +287,10 @@ internal sealed partial class Emitter
         {
             (Value value, Variable? variable) = spilled[i];
             if (variable is null)
+            {
                 Address(value.Place!);
+                _held.Remove(value.Place!.Variable);
+            }
             else
             {
                 Load(variable);
@@ -299,10 +304,11 @@ internal sealed partial class Emitter
     private void Wait(SyncKind kind, string name, int site)
     {
         List<(Value, Variable?)> spilled = Spill();
-        foreach (Variable variable in _active)
+        HashSet<Variable> live = Live();
+        foreach (Variable variable in live)
             _facts.Saved.TryAdd(variable.Number, variable.Type);
         _syncs.Add(new(kind, name, site));
-        Variable[] kept = IsLast ? [.. _active.Where(v => _facts.Saved.ContainsKey(v.Number) && !IsResident(v) && !IsFixed(v))] : [];
+        Variable[] kept = IsLast ? [.. live.Where(v => !IsResident(v) && !IsFixed(v))] : [];
         foreach (Variable variable in kept)
             Save(variable);
         _il.Emit(OpCodes.Ldc_I4, _syncs.Count);
@@ -313,6 +319,22 @@ internal sealed partial class Emitter
         foreach (Variable variable in kept)
             Restore(variable);
         Reload(spilled);
+    }
+
+    /// <summary>What the methods that are on their way may still read, and what stands for values on the stack.</summary>
+    private HashSet<Variable> Live()
+    {
+        HashSet<Variable> live = [.. _held, .. _active.Where(v => v.Owner < 0)];
+        foreach (Frame frame in _frames)
+        {
+            HashSet<int> slots = Liveness.Of(frame.Method, frame.Code, frame.Args.Length).GetValueOrDefault(frame.Next, []);
+            foreach (int slot in slots)
+            {
+                Binding binding = slot < frame.Args.Length ? frame.Args[slot] : frame.Locals[slot - frame.Args.Length];
+                live.Add((binding.Alias ?? binding.Copy)?.Variable ?? binding.Variable!);
+            }
+        }
+        return live;
     }
 
     /// <summary>An argument that nobody changes is loaded at each turn.</summary>
