@@ -78,6 +78,7 @@ internal sealed class TimedBackend(IBackend inner) : IBackend
     public void GatedExpertsGrad<TOp>(Tensor x, in ExpertSlots slots, in GatedWeights<Tensor> w, Tensor a, Tensor b, Tensor dy, Tensor? dx, Tensor? dweight, in GatedWeights<Tensor?> dw) where TOp : struct, IUnary { using Lap lap = Take(); inner.GatedExpertsGrad<TOp>(x, in slots, in w, a, b, dy, dx, dweight, in dw); }
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y) { using Lap lap = Take(); inner.Combine(x, weight, token, range, y); }
     public void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight) { using Lap lap = Take(); inner.CombineGrad(x, weight, token, range, dy, dx, dweight); }
+    public void Sample(Tensor logits, Tensor? seen, in SamplingRule rule, Tensor id) { using Lap lap = Take(); inner.Sample(logits, seen, in rule, id); }
     public void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse) { using Lap lap = Take(); inner.CrossEntropy(logits, labels, y, lse); }
     public void CrossEntropyGrad(Tensor logits, Tensor labels, Tensor lse, Tensor dy, Tensor dlogits) { using Lap lap = Take(); inner.CrossEntropyGrad(logits, labels, lse, dy, dlogits); }
     public void SumOfSquares(Tensor x, Tensor y) { using Lap lap = Take(); inner.SumOfSquares(x, y); }
