@@ -38,6 +38,9 @@ public sealed partial class GpuBackend : IBackend
     /// <summary>Kernels launched since the backend was made.</summary>
     public long Launches { get; private set; }
 
+    /// <summary>Times that the host waited for the device to read something.</summary>
+    public long Downloads { get; private set; }
+
     private int GroupSize { get; }
 
     public Storage Allocate(long bytes) => _memory.Rent(bytes);
@@ -59,6 +62,7 @@ public sealed partial class GpuBackend : IBackend
         Flush();
         if (target.Length == 0)
             return;
+        Downloads++;
         View<byte>(x).CopyToCPU(_accelerator.DefaultStream, target);
         _accelerator.DefaultStream.Synchronize();
     }

@@ -150,4 +150,18 @@ internal static unsafe partial class Check
         if (dsinks is not null)
             Vector(dsinks, sinks!.Count);
     }
+
+    /// <summary>There are logits to choose among, what was seen is among them, and the rule makes sense.</summary>
+    public static void Sampling(Tensor logits, Tensor? seen, in SamplingRule rule, Tensor id)
+    {
+        F32(logits);
+        That(logits.Count is > 0 and <= 1 << 24, "one token out of at least one and at most 2^24 is sampled");
+        Ints(id, 1);
+        That(rule.Temperature >= 0 && rule.Uniform is >= 0 and < 1 && rule.TopK >= 0 && rule.TopP > 0 && rule.MinP is >= 0 and <= 1 && rule.Penalty > 0,
+            "a sampling rule has no negative numbers, and a draw below 1");
+        if (seen is null)
+            return;
+        Ints(seen, seen.Count);
+        Indices(seen, 0, (int)seen.Count, (int)logits.Count);
+    }
 }

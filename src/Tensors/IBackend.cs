@@ -240,6 +240,14 @@ public interface IBackend : IDisposable
     /// <summary>dx[s] += weight[s] · dy[token[s]], dweight[s] += Σ_d x[s,d] · dy[token[s],d]</summary>
     void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight);
 
+    // ── sampling ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// <summary>
+    /// id[0] = the token drawn from the logits of one position by <see cref="SamplingRule"/>; −1 where a logit is NaN. The logits of the
+    /// tokens in <paramref name="seen"/> are penalised in place first.   logits [V], seen [M] I32, no token twice → id [1] I32
+    /// </summary>
+    void Sample(Tensor logits, Tensor? seen, in SamplingRule rule, Tensor id);
+
     // ── loss and optimiser ──────────────────────────────────────────────────────────────────────────────────────
 
     /// <summary>y[t] = lse[t] − logits[t, label[t]], 0 where label[t] is negative.   logits [T, V], labels [T] I32 → y, lse [T]</summary>
@@ -327,6 +335,22 @@ public readonly record struct AttentionLayout(
 /// <param name="MaxExperts">At most so many join; 0 for no limit.</param>
 /// <param name="MinP">Nobody joins who is less than so many times as likely as the first.</param>
 public readonly record struct TopPRule(float Threshold, bool Strict = true, int MaxExperts = 0, float MinP = 0);
+
+/// <summary>
+/// Which token follows, step by step: a penalty, then the tokens that may be drawn, then a draw among them with the probabilities
+/// e^(logit / temperature) / Σ. What may be drawn is a set: tokens as likely as the last one that may are in it too.
+/// </summary>
+/// <param name="Temperature">Divides the logits; 0 takes the likeliest token, whatever follows here.</param>
+/// <param name="Uniform">Below 1: the token is the first whose running sum of probabilities, in the order of ids, exceeds it.</param>
+/// <param name="TopK">Only the k likeliest tokens; 0 for all.</param>
+/// <param name="TopP">Only the likeliest of those that together hold at least this part of their probability (Holtzman et al., 2020); 1 for all.</param>
+/// <param name="MinP">Only tokens at least this share as likely as the likeliest; 0 for all.</param>
+/// <param name="Penalty">Divides positive logits of tokens already seen and multiplies negative ones (Keskar et al., 2019); 1 for none.</param>
+public readonly record struct SamplingRule(float Temperature, float Uniform = 0, int TopK = 0, float TopP = 1, float MinP = 0, float Penalty = 1)
+{
+    /// <summary>How far below the largest logit <see cref="MinP"/> lets one be: temperature · ln MinP.</summary>
+    internal float Reach => (float)(Temperature * Math.Log(MinP));
+}
 
 /// <summary>
 /// AdamW with decoupled decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW: g ← scale · g; p ← p (1 − lr · decay);

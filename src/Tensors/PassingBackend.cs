@@ -76,6 +76,7 @@ public abstract class PassingBackend(IBackend inner) : IBackend
     public virtual void CombineGrad(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor dy, Tensor? dx, Tensor? dweight) { using Call call = On(); Inner.CombineGrad(x, weight, token, range, dy, dx, dweight); }
     public virtual void CrossEntropy(Tensor logits, Tensor labels, Tensor y, Tensor lse) { using Call call = On(); Inner.CrossEntropy(logits, labels, y, lse); }
     public virtual void CrossEntropyGrad(Tensor logits, Tensor labels, Tensor lse, Tensor dy, Tensor dlogits) { using Call call = On(); Inner.CrossEntropyGrad(logits, labels, lse, dy, dlogits); }
+    public virtual void Sample(Tensor logits, Tensor? seen, in SamplingRule rule, Tensor id) { using Call call = On(); Inner.Sample(logits, seen, in rule, id); }
     public virtual void SumOfSquares(Tensor x, Tensor y) { using Call call = On(); Inner.SumOfSquares(x, y); }
     public virtual void AdamW(Tensor g, in AdamWStep step, Tensor p, Tensor m, Tensor v) { using Call call = On(); Inner.AdamW(g, in step, p, m, v); }
 

@@ -7,8 +7,8 @@ namespace MoeFromScratch.Gpu.Tests;
 /// <summary>What decoding a token costs beside its arithmetic: launches, and crossings to the host.</summary>
 public sealed class LaunchTests
 {
-    /// <summary>What follows the last layer and makes its last row the head's, and the head.</summary>
-    private const int OutsideOfLayers = 2;
+    /// <summary>What follows the last layer and makes its last row the head's, the head, the experts' counts, and the sampled token.</summary>
+    private const int OutsideOfLayers = 4;
 
     /// <summary>Launches allowed per layer: Mixtral's and Dynamic-MoE's have one router and one bank. OpenMoE's tokens are selected on the host.</summary>
     [Theory]
@@ -31,12 +31,17 @@ public sealed class LaunchTests
         using GpuBackend backend = Devices.Create(check: false);
         using LanguageModel model = LanguageModel.Load(Golden.Folder(golden), backend);
         using Generator generator = new(model.Transformer, backend, 16);
+        Sampler sampler = new(new SamplerOptions(Temperature: 1, TopP: 0.9f));
         generator.Feed([1, 2, 3]);
         generator.Feed([4]);
-        (long launches, long crossed) = (backend.Launches, backend.HostCrossings);
+        (long launches, long crossed, long read) = (backend.Launches, backend.HostCrossings, backend.Downloads);
         generator.Feed([5]);
+        generator.Sample(sampler);
+        generator.CountExperts(new int[generator.MoeLayers]);
         double each = (double)(backend.Launches - launches - OutsideOfLayers) / model.Config.Layers.Count;
         Assert.True(each <= perLayer, $"{each:f1} launches per layer");
         Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), backend.HostCrossings - crossed);
+        if (crossings == 0)
+            Assert.Equal(1, backend.Downloads - read);       // the token, and how many experts it used
     }
 }

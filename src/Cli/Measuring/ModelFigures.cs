@@ -13,6 +13,7 @@ internal sealed class ModelFigures : IDisposable
     private const int BatchSize = 8, LongestWindow = 256;
     private readonly LanguageModel _model;
     private readonly Generator _generator;
+    private readonly Sampler _greedy = new(new SamplerOptions());
     private readonly int[] _prompt;
     private LanguageModel? _trainable;
     private Trainer? _trainer;
@@ -28,12 +29,16 @@ internal sealed class ModelFigures : IDisposable
         {
             _generator.Clear();
             _generator.Feed(_prompt);
+            _generator.Sample(_greedy);
             return promptTokens;
         });
         Decode = new Figure($"decode, {newTokens} tokens from {promptTokens} on", "tokens/s", () =>
         {
             for (int i = 0; i < newTokens; i++)
+            {
                 _generator.Feed(_prompt.AsSpan(i % promptTokens, 1));
+                _generator.Sample(_greedy);
+            }
             return newTokens;
         });
         Train = folder is null || RoutesByTask ? null : Training(folder, random);

@@ -17,7 +17,7 @@ internal sealed class Continuations
 
         public int Index => index;
         public List<int> Tokens { get; } = [.. prompt];
-        public Sampler Sampler { get; } = new(options.Sampler with { Seed = unchecked(options.Sampler.Seed + (ulong)index) });
+        public Sampler Sampler { get; } = Aware(prompt, options.Sampler with { Seed = unchecked(options.Sampler.Seed + (ulong)index) });
 
         /// <summary>First token that the model still sees.</summary>
         public int Start { get; set; }
@@ -27,12 +27,20 @@ internal sealed class Continuations
         public TextPiece Push(GeneratedToken token)
         {
             Tokens.Add(token.Id);
+            Sampler.See(token.Id);
             string text = _decoder is not null && tokenizer!.Contains(token.Id) ? _stop.Push(_decoder.Append(token.Id)) : "";
             Ended = _stop.Stopped || Tokens.Count - prompt.Count == options.MaxNewTokens;
             return new TextPiece(text, token);
         }
 
         public TextPiece End() => new(_decoder is null || _stop.Stopped ? "" : _stop.Push(_decoder.End()) + _stop.Flush(), null);
+
+        private static Sampler Aware(IReadOnlyList<int> prompt, SamplerOptions options)
+        {
+            Sampler sampler = new(options);
+            sampler.See([.. prompt]);
+            return sampler;
+        }
 
         private static StreamingDecoder? Decoder(IReadOnlyList<int> prompt, Tokenizer? tokenizer)
         {
@@ -90,7 +98,10 @@ internal sealed class Continuations
             if (unseen.Length == 1)
                 step.Add(text);
             else
-                Take(text, generator, generator.Feed(unseen, text.Index), 0, pieces);
+            {
+                generator.Feed(unseen, text.Index);
+                Take([text], generator, pieces);
+            }
         }
         foreach (IGrouping<RopeScaling?, Text> alike in step.GroupBy(text => Form(text.Tokens.Count - text.Start)))
             Step([.. alike], generator, pieces);
@@ -100,25 +111,26 @@ internal sealed class Continuations
 
     private void Step(List<Text> step, Generator generator, List<(int, TextPiece)> pieces)
     {
-        ReadOnlySpan<float> logits = generator.Step([.. step.Select(static t => t.Tokens[^1])], [.. step.Select(static t => t.Index)]);
-        int vocab = logits.Length / step.Count;
-        for (int i = 0; i < step.Count; i++)
-            Take(step[i], generator, logits.Slice(i * vocab, vocab), step.Count - 1 - i, pieces);
+        generator.Step([.. step.Select(static t => t.Tokens[^1])], [.. step.Select(static t => t.Index)]);
+        Take(step, generator, pieces);
     }
 
-    /// <param name="fromEnd">Place of the text's last token in the pass, counted from its end.</param>
-    private void Take(Text text, Generator generator, ReadOnlySpan<float> logits, int fromEnd, List<(int, TextPiece)> pieces)
+    /// <summary>The next tokens of the texts whose last ones were just fed.</summary>
+    private void Take(List<Text> texts, Generator generator, List<(int, TextPiece)> pieces)
     {
-        int next = text.Sampler.Next(logits, CollectionsMarshal.AsSpan(text.Tokens));
-        if (_eos.Contains(next))
-            text.Ended = true;
-        else
+        ReadOnlySpan<int> next = generator.Sample([.. texts.Select(static t => t.Sampler)]);
+        foreach ((int i, Text text) in texts.Index())
         {
-            int[] experts = new int[generator.MoeLayers];
-            generator.CountExperts(experts, fromEnd);
-            pieces.Add((text.Index, text.Push(new GeneratedToken(next, experts))));
+            if (_eos.Contains(next[i]))
+                text.Ended = true;
+            else
+            {
+                int[] experts = new int[generator.MoeLayers];
+                generator.CountExperts(experts, i);
+                pieces.Add((text.Index, text.Push(new GeneratedToken(next[i], experts))));
+            }
+            if (text.Ended)
+                pieces.Add((text.Index, text.End()));
         }
-        if (text.Ended)
-            pieces.Add((text.Index, text.End()));
     }
 }

@@ -6,7 +6,8 @@ namespace MoeFromScratch.Model.Generation;
 
 /// <summary>
 /// Feeds sequences to a model, each prompt first and then token by token, several of them together, and holds their key-value
-/// cache. After warm-up a step allocates no managed memory: tape, handles and buffers are reused.
+/// cache. After warm-up a step allocates no managed memory: tape, handles and buffers are reused. Of what a step computes only the
+/// sampled tokens, and how many experts they used, come to the host; logits do for those who ask for them.
 /// </summary>
 public sealed class Generator : IDisposable
 {
@@ -17,10 +18,11 @@ public sealed class Generator : IDisposable
     private readonly Tape _tape;
     private readonly KvCache _cache;
     private readonly List<LayerOutput> _layers = [];
-    private readonly float[] _logits;
-    private readonly float[] _kept;
     private readonly int[] _counts;
     private readonly int[] _tasks;
+    private readonly Results _results;
+    private Tensor? _logits;
+    private float[] _onHost = [];
 
     /// <param name="capacity">Prompt and generated tokens of one sequence together.</param>
     /// <param name="tasks">Task of each sequence, for models that route by it; empty for none.</param>
@@ -31,61 +33,83 @@ public sealed class Generator : IDisposable
         _tape = Tape.Inference(backend);
         _cache = new KvCache(backend, model.Config, capacity, sequences);
         _counts = new int[sequences];
-        _logits = new float[checked(sequences * model.Config.VocabSize)];
-        _kept = new float[model.Config.Layers.Max(static l => l is MoeConfig m ? m.NumExperts : 0)];
-        MoeLayers = model.Config.Layers.Count(static l => l is MoeConfig);
+        _results = new Results(backend, [.. model.Blocks.Select(static b => b.FeedForward).OfType<MoeLayer>()], sequences);
     }
 
     /// <summary>Layers with experts.</summary>
-    public int MoeLayers { get; }
+    public int MoeLayers => _results.Layers;
 
     /// <summary>Tokens of a sequence fed so far.</summary>
     public int Length(int sequence = 0) => _cache.Length(sequence);
 
-    /// <summary>Feeds tokens to one sequence; returns the logits [V] after the last of them, valid until the next call.</summary>
+    /// <summary>Feeds tokens to one sequence. <see cref="Sample"/> tells what may follow the last of them, <see cref="Logits"/> how likely it is.</summary>
     /// <exception cref="ArgumentException">No token, or one outside the vocabulary.</exception>
     /// <exception cref="InvalidOperationException">More tokens than the capacity.</exception>
-    public ReadOnlySpan<float> Feed(ReadOnlySpan<int> tokens, int sequence = 0)
+    public void Feed(ReadOnlySpan<int> tokens, int sequence = 0)
     {
         if (tokens.IsEmpty)
             throw new ArgumentException("at least one token is needed");
         RequireInVocabulary(tokens);
-        ReadOnlySpan<float> logits = default;
         int context = Length(sequence) + tokens.Length;
         while (!tokens.IsEmpty)
         {
             int count = Math.Min(tokens.Length, PrefillChunk);
             Array.Clear(_counts);
             _counts[sequence] = count;
-            bool last = count == tokens.Length;
-            logits = Pass(tokens[..count], sequences: last ? 1 : 0, context);
+            Pass(tokens[..count], sequences: count == tokens.Length ? 1 : 0, context);
             tokens = tokens[count..];
         }
-        return logits;
     }
 
-    /// <summary>Feeds one token to each of some sequences, whose contexts have the same <see cref="RopeScaling.In">rotary form</see>; returns their logits [sequences, V], valid until the next call.</summary>
+    /// <summary>Feeds one token to each of some sequences, whose contexts have the same <see cref="RopeScaling.In">rotary form</see>.</summary>
     /// <param name="sequences">In ascending order.</param>
     /// <inheritdoc cref="Feed"/>
-    public ReadOnlySpan<float> Step(ReadOnlySpan<int> tokens, ReadOnlySpan<int> sequences)
+    public void Step(ReadOnlySpan<int> tokens, ReadOnlySpan<int> sequences)
     {
         RequireInVocabulary(tokens);
         Array.Clear(_counts);
         foreach (int sequence in sequences)
             _counts[sequence] = 1;
-        return Pass(tokens, sequences.Length);
+        Pass(tokens, sequences.Length);
+    }
+
+    /// <summary>The logits [V] after the tokens last fed, of every sequence that got some; valid until the next call. A penalty that <see cref="Sample"/> took is in them.</summary>
+    /// <exception cref="InvalidOperationException">Nothing was fed.</exception>
+    public ReadOnlySpan<float> Logits()
+    {
+        Tensor logits = LastLogits();
+        if (_onHost.Length < logits.Count)
+            _onHost = new float[logits.Count];
+        Span<float> onHost = _onHost.AsSpan(0, (int)logits.Count);
+        _tape.Backend.Download(logits, onHost);
+        return onHost;
+    }
+
+    /// <summary>Draws what follows the tokens last fed.</summary>
+    /// <param name="samplers">One for each sequence that got some.</param>
+    /// <returns>A token for each, valid until the next call.</returns>
+    /// <exception cref="InvalidOperationException">Nothing was fed.</exception>
+    /// <exception cref="ArithmeticException">A logit is NaN: the model is broken.</exception>
+    public ReadOnlySpan<int> Sample(params ReadOnlySpan<Sampler> samplers)
+    {
+        Tensor logits = LastLogits();
+        for (int i = 0; i < samplers.Length; i++)
+        {
+            ReadOnlySpan<int> seen = samplers[i].Seen;
+            _tape.Backend.Sample(
+                samplers.Length == 1 ? logits : logits.View([logits.Cols], (long)i * logits.Cols),
+                seen.IsEmpty ? null : _tape.Constant([seen.Length], DType.I32, seen),
+                samplers[i].Next(),
+                _results.Id(i));
+        }
+        ReadOnlySpan<int> ids = _results.Ids()[..samplers.Length];
+        return ids.Contains(-1) ? throw new ArithmeticException("the model's logits are not numbers (NaN): its weights are damaged") : ids;
     }
 
     /// <summary>How many feed-forward experts a token of the last pass used in each mixture layer.</summary>
     /// <param name="counts">[<see cref="MoeLayers"/>]</param>
-    /// <param name="fromEnd">0 for the last token fed, 1 for the one before.</param>
-    public void CountExperts(Span<int> counts, int fromEnd = 0)
-    {
-        int at = 0;
-        for (int i = 0; i < _layers.Count; i++)
-            if (_layers[i].Routing is { } r)
-                counts[at++] = CountExperts((MoeLayer)_model.Blocks[i].FeedForward, r, r.Tokens - 1 - fromEnd);
-    }
+    /// <param name="row">Which of the sequences that got tokens; its last one counts.</param>
+    public void CountExperts(Span<int> counts, int row = 0) => _results.CountExperts(counts, row);
 
     /// <summary>Forgets a sequence.</summary>
     public void Clear(int sequence = 0) => _cache.Clear(sequence);
@@ -94,35 +118,30 @@ public sealed class Generator : IDisposable
     {
         _tape.Dispose();
         _cache.Dispose();
+        _results.Dispose();
     }
 
-    private ReadOnlySpan<float> Pass(ReadOnlySpan<int> tokens, int sequences, int context = 0)
+    private void Pass(ReadOnlySpan<int> tokens, int sequences, int context = 0)
     {
         _tape.Reset();
+        _logits = null;
         Batch batch = Batch.Continue(_tape, _cache, tokens, _counts, tasks: _tasks, context: context);
         ForwardResult result = _model.Forward(_tape, batch, _layers, _cache);
-        Span<float> logits = _logits.AsSpan(0, sequences * _model.Config.VocabSize);
-        if (sequences > 0)
-            _tape.Backend.Download(result.Logits, logits);
-        return logits;
+        if (sequences == 0)
+            return;
+        _logits = result.Logits;
+        _results.Begin(sequences);
+        foreach (LayerOutput layer in _layers)
+            if (layer.Routing is { } r)
+                _results.Take(r);
     }
+
+    private Tensor LastLogits() => _logits ?? throw new InvalidOperationException("no token was fed");
 
     private void RequireInVocabulary(ReadOnlySpan<int> tokens)
     {
         foreach (int token in tokens)
             if ((uint)token >= (uint)_model.Config.VocabSize)
                 throw new ArgumentException($"token {token} is not in the vocabulary of {_model.Config.VocabSize}");
-    }
-
-    private int CountExperts(MoeLayer layer, in Routing r, int row)
-    {
-        Span<float> kept = _kept.AsSpan(0, r.NumExperts);
-        _tape.Backend.Download(r.Tokens == 1 ? r.Kept : r.Kept.View([r.NumExperts], (long)row * r.NumExperts), kept);
-        int count = 0;
-        for (int i = 0; i < layer.Banks.Count; i++)   // a foreach over the interface would allocate its enumerator
-            if (layer.Banks[i] is { IsFfn: true } bank)
-                foreach (float k in kept.Slice(bank.First, bank.Count))
-                    count += k > 0 ? 1 : 0;
-        return count;
     }
 }

@@ -1,8 +1,9 @@
+using System.Runtime.InteropServices;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Generation;
 
-/// <summary>How the next token is chosen. The steps apply in the order of the parameters after the seed, as in transformers.</summary>
+/// <summary>How the next token is chosen; <see cref="SamplingRule"/> says what the numbers do.</summary>
 /// <param name="Temperature">Divides the logits; 0 takes the likeliest token, whatever the other options say but the penalty.</param>
 /// <param name="Seed">Of the draws; the same seed draws the same text.</param>
 /// <param name="TopK">Only the k likeliest tokens; 0 for all.</param>
@@ -28,15 +29,15 @@ public sealed record SamplerOptions(float Temperature = 0, ulong Seed = 0, int T
     }
 }
 
-/// <summary>Chooses tokens from logits on the host. Allocates nothing once its buffers are as large as the vocabulary.</summary>
+/// <summary>What sampling one text remembers: how many tokens were drawn, and which ones are there. The draw itself is <see cref="IBackend.Sample"/>.</summary>
 public sealed class Sampler
 {
     /// <summary>Tells sampling apart from the other users of a seed.</summary>
     private const int Site = 1;
 
     private readonly SamplerOptions _options;
-    private float[] _logits = [];
-    private int[] _ids = [];
+    private readonly HashSet<int> _there = [];
+    private readonly List<int> _seen = [];
     private long _step;
 
     /// <inheritdoc cref="SamplerOptions.RequireValid"/>
@@ -46,99 +47,25 @@ public sealed class Sampler
         _options = options;
     }
 
-    /// <summary>The next token's id; ties go to the lower id.</summary>
-    /// <param name="context">The tokens so far, for the repetition penalty.</param>
-    /// <exception cref="ArithmeticException">A logit is NaN: the model is broken.</exception>
-    public int Next(ReadOnlySpan<float> logits, ReadOnlySpan<int> context = default)
-    {
-        foreach (float logit in logits)
-            if (float.IsNaN(logit))
-                throw new ArithmeticException("the model's logits are not numbers (NaN): its weights are damaged");
-        if (_logits.Length < logits.Length)
-            (_logits, _ids) = (new float[logits.Length], new int[logits.Length]);
-        Span<float> left = _logits.AsSpan(0, logits.Length);
-        logits.CopyTo(left);
-        Penalise(logits, left, context);
-        if (_options.Temperature == 0)
-            return Likeliest(left);
+    /// <summary>The tokens that the repetition penalty falls on, each once; none without a penalty.</summary>
+    public ReadOnlySpan<int> Seen => CollectionsMarshal.AsSpan(_seen);
 
-        Span<int> ids = _ids.AsSpan(0, logits.Length);
-        for (int i = 0; i < ids.Length; i++)
-            ids[i] = i;
-        int count = Filter(left, ids);
-        return Draw(left[..count], ids[..count]);
-    }
-
-    private void Penalise(ReadOnlySpan<float> logits, Span<float> penalised, ReadOnlySpan<int> context)
+    /// <summary>Tokens of the text, a prompt's or sampled ones.</summary>
+    public void See(params ReadOnlySpan<int> tokens)
     {
         if (_options.RepetitionPenalty == 1)
             return;
-        foreach (int id in context)   // from the original logits, so that a token counts once however often it is there
-            penalised[id] = logits[id] > 0 ? logits[id] / _options.RepetitionPenalty : logits[id] * _options.RepetitionPenalty;
+        foreach (int token in tokens)
+            if (_there.Add(token))
+                _seen.Add(token);
     }
 
-    private static int Likeliest(ReadOnlySpan<float> logits)
-    {
-        int best = 0;
-        for (int v = 1; v < logits.Length; v++)
-            if (logits[v] > logits[best])
-                best = v;
-        return best;
-    }
-
-    /// <summary>Moves the tokens that may be drawn to the front; returns how many they are.</summary>
-    private int Filter(Span<float> logits, Span<int> ids)
-    {
-        if (_options.TopK == 0 && _options.TopP == 1 && _options.MinP == 0)
-            return logits.Length;
-
-        // Falling logits; a stable order among equals, since the sort itself promises none.
-        foreach (ref float logit in logits)
-            logit = -logit;
-        logits.Sort(ids, static (a, b) => a.CompareTo(b));
-        for (int i = 0; i < logits.Length; i++)
-            logits[i] = -logits[i];
-        for (int start = 0, end; start < logits.Length; start = end)
-        {
-            for (end = start + 1; end < logits.Length && logits[end] == logits[start];)
-                end++;
-            ids[start..end].Sort();
-        }
-
-        int count = _options.TopK == 0 ? logits.Length : Math.Min(_options.TopK, logits.Length);
-        if (_options.TopP < 1)
-            count = TopP(logits[..count]);
-        double least = logits[0] + _options.Temperature * Math.Log(_options.MinP);
-        while (count > 1 && logits[count - 1] < least)
-            count--;
-        return count;
-    }
-
-    /// <summary>How many of the falling logits hold the probability top-p, the one that reaches it included.</summary>
-    private int TopP(ReadOnlySpan<float> logits)
-    {
-        double all = 0, sum = 0;
-        foreach (float logit in logits)
-            all += Weight(logit, logits[0]);
-        for (int i = 0; i < logits.Length; i++)
-            if ((sum += Weight(logits[i], logits[0])) >= _options.TopP * all)
-                return i + 1;
-        return logits.Length;
-    }
-
-    private int Draw(ReadOnlySpan<float> logits, ReadOnlySpan<int> ids)
-    {
-        float max = logits[Likeliest(logits)];
-        double sum = 0;
-        foreach (float logit in logits)
-            sum += Weight(logit, max);
-        double left = sum * CounterRandom.At(_options.Seed, _step++, layer: 0, Site).Uniform(0);
-        for (int i = 0; i < logits.Length; i++)
-            if ((left -= Weight(logits[i], max)) <= 0)
-                return ids[i];
-        return ids[Likeliest(logits)];
-    }
-
-    /// <summary>Unnormalised probability.</summary>
-    private double Weight(float logit, float max) => Math.Exp((logit - max) / (double)_options.Temperature);
+    /// <summary>How the next token is drawn.</summary>
+    public SamplingRule Next() => new(
+        _options.Temperature,
+        _options.Temperature == 0 ? 0 : CounterRandom.At(_options.Seed, _step++, layer: 0, Site).Uniform(0),
+        _options.TopK,
+        _options.TopP,
+        _options.MinP,
+        _options.RepetitionPenalty);
 }

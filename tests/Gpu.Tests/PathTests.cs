@@ -1,0 +1,110 @@
+using MoeFromScratch.Contract;
+using MoeFromScratch.Tensors;
+
+namespace MoeFromScratch.Gpu.Tests;
+
+/// <summary>
+/// Every path of the kernels once, those that read by fours among them, and as small as can be, since ILGPU's own simulation takes a
+/// thread of the machine for each of the device's. The contract in full runs on KernelCheck.
+/// </summary>
+public abstract class PathTests(IBackend device)
+{
+    private const double Exact = 0, Sums = 1e-5;
+
+    private static readonly ReferenceBackend Oracle = new(poison: true);
+
+    public static TheoryData<DType> WeightTypes => [DType.F32, DType.BF16, DType.F16];
+
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void Copy(DType from)
+    {
+        float[] values = [0, -0f, 1, -2.5f, 1 / 3f, 65519, 65520, 1e-5f, 3e-8f, 1e-38f, -7e37f, float.PositiveInfinity, float.NegativeInfinity];
+        foreach (DType to in new[] { DType.F32, DType.BF16, DType.F16 })
+            Agree(Exact, t => t.Backend.Copy(t.Input([values.Length], values, from), t.Zeroed("y", [values.Length], to)));
+    }
+
+    [Fact]
+    public void RowByRow()
+    {
+        Agree(Sums, t => t.Backend.RmsNorm(t.Normal([3, 37]), t.Normal([37]), 1e-6f, t.Output("y", [3, 37]), t.Output("r", [3])));
+        Agree(Sums, t => t.Backend.Softmax(t.Normal([3, 37], scale: 3), t.Output("y", [3, 37])));
+        Agree(Sums, t => t.Backend.Unary<Silu>(t.Normal([70]), t.Output("y", [70])));
+        foreach (bool interleaved in new[] { false, true })
+            Agree(Sums, t => t.Backend.Rope(t.Normal([2, 12]), t.Input([2], [3, 5000]), t.Input([3], [1, 0.01f, 0]), new RopeLayout(6, interleaved), t.Output("y", [2, 12])));
+    }
+
+    /// <summary>Of few rows, both products in one launch; of more, in tiles. Where elements can be read by fours, and where not.</summary>
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void Linear(DType type)
+    {
+        foreach ((int T, int D) in new[] { (1, 36), (8, 36), (3, 35), (9, 36), (9, 35) })
+            Agree(Sums, t => OnAligned(t, [t.Normal([T, D]), t.Normal([5, D], type), t.Normal([6, D], type)], x =>
+            {
+                t.Backend.Linear(x[0], x[1], t.Output("first", [T, 5]));
+                t.Backend.Linear(x[0], x[2], t.Output("second", [T, 6]));
+            }));
+    }
+
+    [Fact]
+    public void Selection()
+    {
+        float[] equals = [0.25f, 0.125f, 0.25f, 0.125f, 0.25f, 0, 0.5f, 0.25f, 0.125f, 0.125f];
+        Agree(Exact, t => t.Backend.SelectTopK(t.Input([2, 5], equals), 2, t.Output("mask", [2, 5])));
+        Agree(Exact, t => t.Backend.SelectTopP(t.Input([2, 5], equals), new TopPRule(0.6f), t.Output("mask", [2, 5])));
+    }
+
+    /// <summary>Of few tokens, and of more.</summary>
+    [Theory, InlineData(7), InlineData(40)]
+    public void SlotLists(int tokens)
+    {
+        Slots slots = new(new Noise(1), tokens, 3);
+        Agree(Exact, t =>
+        {
+            Tensor mask = t.Input([tokens, 3], slots.Mask), offsets = t.Zeroed("offsets", [4], DType.I32);
+            t.Backend.CountSlots(mask, offsets);
+            t.Backend.FillSlots(mask, offsets, t.Output("token", [slots.Live], DType.I32), t.Output("expert", [slots.Live], DType.I32));
+        });
+    }
+
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void GatedExperts(DType type)
+    {
+        foreach ((int T, int D) in new[] { (4, 12), (4, 11), (9, 12) })
+            Agree(2 * Sums, t =>
+            {
+                const int E = 2, F = 8;
+                Slots slots = new(t.Noise(1), T, E, lonely: -1);
+                Tensor[] w = [.. Enumerable.Range(0, 3 * E).Select(i => t.Normal(i < 2 * E ? [F, D] : [D, F], type))];
+                ExpertSlots chosen = new(t.Input([slots.Live], [.. slots.Token]), t.Normal([slots.Live]), new SlotRange(t.Input([E + 1], slots.Offsets), 0, E));
+                OnAligned(t, [t.Normal([T, D]), .. w], x => t.Backend.GatedExperts<Silu>(x[0], chosen, new(x.AsSpan(1)),
+                    t.Output("a", [slots.Live, F]), t.Output("b", [slots.Live, F]), t.Accumulator("y", [T, D])));
+            });
+    }
+
+    /// <summary>Of few queries, with keys before them; of more, in tiles.</summary>
+    [Theory, InlineData(2, 11), InlineData(9, 9)]
+    public void Attention(int queries, int keys) => Agree(Sums, t => t.Backend.Attention(
+        t.Normal([queries, 12]), t.Normal([keys, 6]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
+        new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: 6, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2])));
+
+    [Fact]
+    public void Sample()
+    {
+        foreach (SamplingRule rule in new SamplingRule[] { new(0), new(1, 0.3f), new(1, 0.6f, TopK: 20, TopP: 0.7f, MinP: 0.1f) })
+            Agree(Exact, t => t.Backend.Sample(t.Accumulator("logits", [70]), t.Input([2], [5, 3]), rule with { Penalty = 2 }, t.Output("id", [1], DType.I32)));
+    }
+
+    private void Agree(double tolerance, Action<Trial> call) =>
+        Outcome.AssertClose(Trial.Run(Oracle, 1, call), Trial.Run(device, 1, call), tolerance);
+
+    /// <summary>A trial's tensors begin at odd places, so that nothing is read by fours: their copies do not.</summary>
+    private static void OnAligned(Trial t, Tensor[] from, Action<Tensor[]> call)
+    {
+        Tensor[] copies = [.. from.Select(x => t.Backend.New(x.Shape, x.DType))];
+        for (int i = 0; i < copies.Length; i++)
+            t.Backend.Copy(from[i], copies[i]);
+        call(copies);
+        foreach (Tensor copy in copies)
+            t.Backend.Free(copy);
+    }
+}
