@@ -35,10 +35,11 @@ public sealed partial class GpuBackend
     public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse)
     {
         Check.Attention(q, k, v, Readable(sequences), visible, sinks, layout, y, lse);
-        Check.That(layout.HeadDim <= AttentionTile.MostDims && layout.ValueDim <= AttentionTile.MostDims, "a device takes heads of up to 256");
+        int lanes = _accelerator.WarpSize, most = Math.Min(AttentionTile.MostDims, 8 * lanes);
+        Check.That(layout.HeadDim <= most && layout.ValueDim <= most, $"this device takes heads of up to {most}");
         if (q.Rows == 0)
             return;
-        bool few = q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
+        bool few = lanes != AttentionTile.Keys || q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
         AttentionArgs args = new()
         {
             Q = View<float>(q),
@@ -73,7 +74,7 @@ public sealed partial class GpuBackend
         int pieces = args.Rows * args.Heads * args.Splits;
         Tensor parts = this.New([pieces, args.ValueDim + 2]);
         args.Parts = View<float>(parts);
-        Launch<FewQueriesKernel, AttentionArgs>(new Index3D(args.Splits, args.Rows * args.Heads, 1), GroupSize, args);
+        Launch<FewQueriesKernel, AttentionArgs>(new Index3D(args.Splits, args.Rows * args.Heads, 1), Math.Min(GroupSize, 8 * _accelerator.WarpSize), args);
         Rows<MergeAttentionStep>(args.Rows * args.Heads, args.ValueDim, new Step
         {
             A = args.Parts,

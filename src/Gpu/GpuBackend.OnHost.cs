@@ -4,14 +4,11 @@ namespace MoeFromScratch.Gpu;
 
 /// <summary>
 /// What has no kernel: its tensors cross to the host, the CPU backend does the work, and results cross back. Each such operation has a
-/// name here and counts in <see cref="HostCrossings"/>. Selection by tokens is rare; the way back is not on the device yet.
+/// name here and counts in <see cref="Counts"/>. Selection by tokens is rare; the way back is not on the device yet.
 /// </summary>
 public sealed partial class GpuBackend
 {
     private IBackend? _host;
-
-    /// <summary>Operations that went to the host and back.</summary>
-    public long HostCrossings { get; private set; }
 
     public void SelectTokens(Tensor mask, Tensor? scores, ReadOnlySpan<int> room, Tensor kept)
     {
@@ -59,7 +56,7 @@ public sealed partial class GpuBackend
         {
             _device = device;
             device._host ??= CpuBackend.Create();
-            device.HostCrossings++;
+            device._hostCrossings++;
         }
 
         public IBackend Backend => _device._host!;

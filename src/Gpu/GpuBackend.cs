@@ -16,6 +16,7 @@ public sealed partial class GpuBackend : IBackend
     private readonly DeviceMemory _memory;
     private readonly Dictionary<Type, Delegate> _kernels = [];
     private readonly bool _checked;
+    private long _launches, _hostCrossings, _downloads;
 
     /// <param name="context">The backend's from now on, as the accelerator is.</param>
     /// <param name="accelerator">Where kernels run.</param>
@@ -35,11 +36,8 @@ public sealed partial class GpuBackend : IBackend
 
     public int LiveBuffers => _memory.LiveBuffers;
 
-    /// <summary>Kernels launched since the backend was made.</summary>
-    public long Launches { get; private set; }
-
-    /// <summary>Times that the host waited for the device to read something.</summary>
-    public long Downloads { get; private set; }
+    /// <summary>What was done so far.</summary>
+    public GpuCounts Counts => new(_launches, _hostCrossings, _downloads);
 
     private int GroupSize { get; }
 
@@ -62,7 +60,7 @@ public sealed partial class GpuBackend : IBackend
         Flush();
         if (target.Length == 0)
             return;
-        Downloads++;
+        _downloads++;
         View<byte>(x).CopyToCPU(_accelerator.DefaultStream, target);
         _accelerator.DefaultStream.Synchronize();
     }
@@ -124,7 +122,7 @@ public sealed partial class GpuBackend : IBackend
         if (!_kernels.TryGetValue(typeof(TKernel), out Delegate? kernel))
             _kernels.Add(typeof(TKernel), kernel = _accelerator.LoadStreamKernel<TArgs>(Entry<TKernel, TArgs>));
         ((Action<KernelConfig, TArgs>)kernel)(new KernelConfig(grid, new Index3D(group, 1, 1)), args);
-        Launches++;
+        _launches++;
     }
 
     /// <summary>What ILGPU compiles for a kernel.</summary>

@@ -11,14 +11,19 @@ public static partial class GpuDevices
 {
     private const string NoGenericPointers = "without generic address space (OpenCL 2, or an option of 3), which ILGPU's kernels need";
 
-    /// <summary>As large groups as kernels with tiles want, and warps as large as CUDA's.</summary>
-    private static readonly CPUDevice Simulated = new(numThreadsPerWarp: 32, numWarpsPerMultiprocessor: GpuBackend.MostThreads / 32, numMultiprocessors: 1);
+    /// <summary>Few lanes: every sum over a warp is a score of barriers, which take the longer, the more threads wait. Fewer yet would refuse heads of 64.</summary>
+    private static readonly CPUDevice Simulated = Simulation(lanes: 8);
 
     /// <summary>A device of ILGPU's; without one, the reason.</summary>
     private sealed record Entry(Device? Device, string Description);
 
     /// <summary>Where kernels are compiled: at O2, since O1 loads through generic pointers; with the maths of ILGPU.Algorithms.</summary>
     internal static Context CreateContext() => Context.Create(static builder => builder.Optimize(OptimizationLevel.O2).EnableAlgorithms());
+
+    /// <summary>ILGPU's own CPU as a device with groups as large as kernels with tiles want.</summary>
+    internal static CPUDevice Simulation(int lanes) => new(numThreadsPerWarp: lanes, numWarpsPerMultiprocessor: GpuBackend.MostThreads / lanes, numMultiprocessors: 1);
+
+    static partial void Count(IBackend backend, ref GpuCounts? counts) => counts = (backend as GpuBackend)?.Counts;
 
     static partial void Find(List<GpuDevice> found)
     {
@@ -39,7 +44,6 @@ public static partial class GpuDevices
         Context context = CreateContext();
         try
         {
-            // The simulation's barriers take the longer, the more threads wait.
             int groupSize = entry.Device == Simulated ? Simulated.WarpSize : GpuBackend.MostThreads;
             found = new GpuBackend(context, entry.Device.CreateAccelerator(context), device, groupSize);
         }
@@ -53,7 +57,7 @@ public static partial class GpuDevices
     /// <summary>The devices of one kind, those that can be used first; never empty.</summary>
     private static List<Entry> Of(string kind)
     {
-        if (kind == "ilgpu-cpu")
+        if (kind == SimulationKind)
             return [new(Simulated, $"ILGPU's simulation with one thread for each of a group's {Simulated.MaxNumThreadsPerGroup}: very slow, for tests")];
 
         if (!DriverLibraries.Load(kind, out string file))

@@ -5,17 +5,41 @@ namespace MoeFromScratch.Gpu;
 /// <summary>A device under the name that <c>--device</c> takes, or in one sentence why it cannot be used.</summary>
 public sealed record GpuDevice(string Name, bool Available, string Description);
 
+/// <summary>What a backend of this room did beside arithmetic.</summary>
+/// <param name="Launches">Kernels launched.</param>
+/// <param name="HostCrossings">Operations without a kernel, which went to the host and back.</param>
+/// <param name="Downloads">Times that the host waited for something, for those operations too.</param>
+public readonly record struct GpuCounts(long Launches, long HostCrossings, long Downloads)
+{
+    /// <summary>
+    /// Launches of a decoded token that follow its last layer: what makes the last row the head's, the head, the experts' counts, and the
+    /// sampled token. What comes before the first layer shares that layer's.
+    /// </summary>
+    public const int OutsideOfLayers = 4;
+
+    public static GpuCounts operator -(GpuCounts after, GpuCounts before) =>
+        new(after.Launches - before.Launches, after.HostCrossings - before.HostCrossings, after.Downloads - before.Downloads);
+
+    /// <summary>Launches for each layer of a model, where these are the counts of so many decoded tokens.</summary>
+    public double LaunchesPerLayer(int layers, int tokens = 1) => ((double)Launches / tokens - OutsideOfLayers) / layers;
+}
+
 /// <summary>The door of this room, open or not: the package ILGPU is optional, and this file is compiled without it too.</summary>
 public static partial class GpuDevices
 {
     private const string NoPackage =
         "built without the package ILGPU, which no package source had; add one that has it, as nuget.org does, and build again with --force";
 
+    private const string SimulationKind = "ilgpu-cpu";
+
     /// <summary>The kinds of device that live here; <c>cuda:1</c> is the second one of its kind.</summary>
-    public static IReadOnlyList<string> Kinds { get; } = ["cuda", "opencl", "ilgpu-cpu"];
+    public static IReadOnlyList<string> Kinds { get; } = ["cuda", "opencl", SimulationKind];
 
     /// <summary>Whether <paramref name="device"/> is a name of this room, there or not.</summary>
     public static bool Knows(string device) => TryParse(device, out _, out _);
+
+    /// <summary>Whether that is a name of the simulation, where a token takes seconds.</summary>
+    public static bool IsSimulation(string device) => TryParse(device, out string kind, out _) && kind == SimulationKind;
 
     /// <summary>What this machine has of each kind, at least one entry per kind.</summary>
     public static IReadOnlyList<GpuDevice> List()
@@ -34,7 +58,17 @@ public static partial class GpuDevices
         return found ?? throw new NotSupportedException($"device {device}: {NoPackage}");
     }
 
+    /// <summary>What a backend did since it was opened; null for one of another room.</summary>
+    public static GpuCounts? Count(IBackend backend)
+    {
+        GpuCounts? counts = null;
+        Count(backend, ref counts);
+        return counts;
+    }
+
     // Without ILGPU nobody implements these, and the compiler drops the calls.
+    static partial void Count(IBackend backend, ref GpuCounts? counts);
+
     static partial void Find(List<GpuDevice> found);
 
     static partial void Open(string device, ref IBackend? found);

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using MoeFromScratch.Contract;
+using MoeFromScratch.Gpu;
 
 namespace MoeFromScratch.Cli.Tests;
 
@@ -31,6 +32,28 @@ public sealed class BenchTests
         foreach (string part in new[] { "multiply-add", "MoE layer", "built-in", "load, the first in this process", "decode, 3 tokens from 12 on", "GatedExperts", "Linear, attention" })
             Assert.Contains(part, run.Output, StringComparison.Ordinal);
     }
+
+    /// <summary>On a device launches are counted; the limits of the cpu have no place there.</summary>
+    [Fact]
+    public void OnADeviceLaunchesAreCounted()
+    {
+        Outcome run = Tool.Run("bench", Golden.Folder("mixtral"), "--device", "ilgpu-cpu", "--json");
+        if (!GpuDevices.List().Single(static d => d.Name == "ilgpu-cpu").Available)
+        {
+            run.RequireError("device ilgpu-cpu: built without the package ILGPU");
+            return;
+        }
+        Assert.Equal(
+            ["load_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "launches_per_token", "launches_per_token_and_layer", "host_crossings_per_token",
+                "decode_gb_per_s", "peak_rss_bytes"],
+            run.Json.Select(static p => p.Key));
+        Assert.InRange((double)run.Json["launches_per_token_and_layer"]!, 1, 12);
+        Assert.Equal((double)run.Json["launches_per_token"]!, 3 * (double)run.Json["launches_per_token_and_layer"]! + GpuCounts.OutsideOfLayers, 0.01);
+        Assert.Equal(0, (double)run.Json["host_crossings_per_token"]!);
+    }
+
+    [Fact]
+    public void ADeviceThatIsNotThereIsRefused() => Tool.Run("bench", "--device", "cuda:999").RequireError("device cuda:999: ");
 
     [Fact]
     public void NothingIsNotMeasured() => Tool.Run("bench", "--rounds", "0").RequireError("must be above 0");

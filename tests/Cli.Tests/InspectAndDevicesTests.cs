@@ -59,6 +59,7 @@ public sealed class InspectAndDevicesTests
     [InlineData("inspect")]
     [InlineData("devices")]
     [InlineData("extract")]
+    [InlineData("bench")]
     public void EveryVerbHasHelp(string verb)
     {
         Outcome run = Tool.Run(verb, "--help");

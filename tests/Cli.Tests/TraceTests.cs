@@ -1,5 +1,11 @@
 using System.Text.Json.Nodes;
 using MoeFromScratch.Contract;
+using MoeFromScratch.Model;
+using MoeFromScratch.Model.Families;
+using MoeFromScratch.Model.Moe;
+using MoeFromScratch.Model.Moe.Experts;
+using MoeFromScratch.Model.Moe.Routers;
+using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Cli.Tests;
@@ -41,6 +47,112 @@ public sealed class TraceTests
         Assert.InRange((float)largest["logits"]!, 1e-9f, 5e-5f);
         Assert.Equal(0, different.Sum(static p => (int)p.Value!));
         Assert.Contains("router.2.expert_mask", different.Select(static p => p.Key));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ComparesTheirRouting(bool forced)
+    {
+        using Folder folder = new();
+        string ids = folder.Write("ids.json", "[[1, 2, 3], [4, 5, 6]]");
+        string[] force = forced ? ["--force-routing"] : [];
+        string[] args = ["trace", Golden.Folder("dynamic-moe"), "--ids-file", ids, "--out", folder["t"], "--compare", "reference", "--grads", .. force];
+        Outcome run = Tool.Run([.. args, "--json"]);
+        Assert.Equal(0, run.ExitCode);
+        JsonObject routing = run.Json["routing"]!.AsObject();
+        Assert.Equal(forced, (bool)routing["forced"]!);
+        Assert.Equal(3 * 6, (int)routing["choices"]!);
+        Assert.Equal(1e-4f, (float)routing["tolerance"]!);
+        foreach (string count in new[] { "within_tolerance", "beyond_tolerance", "margin_unknown", "later_flips" })
+            Assert.Equal(0, (int)routing[count]!);
+        Assert.Empty(routing["first_flips"]!.AsArray());
+        float[] differences = [.. run.Json["largest_difference"]!.AsObject().Select(static p => (float)p.Value!)];
+        Assert.Equal(differences.OrderDescending(), differences);
+        Assert.Equal(differences.Length + run.Json["different_integers"]!.AsObject().Count, TensorsIn(folder["t"]));
+
+        Outcome text = Tool.Run(args);
+        Assert.Equal(0, text.ExitCode);
+        string[] lines = text.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        Assert.StartsWith("largest deviation of each tensor", lines[0], StringComparison.Ordinal);
+        Assert.Equal($"and {differences.Length - 20} more, which deviate by no more than that", lines[21]);
+        Assert.Equal("0 of the integers differ (experts, counts and ids)", lines[22]);
+        Assert.Contains(forced ? "routing forced: by itself the second device would have chosen otherwise in 0 of 18" : "routing: 0 of 18 choices", lines[23], StringComparison.Ordinal);
+        Assert.Equal("0 real disagreements (margins above 1e-4)", lines[24]);
+    }
+
+    /// <summary>A router whose experts' rows are alike but for rounding: devices disagree about ties, and about nothing else.</summary>
+    [Fact]
+    public void TellsFlipsFromDrift()
+    {
+        using Folder folder = new();
+        string ids = folder.Write("ids.json", "[[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14, 15, 16]]"), model = folder["ties"];
+        Save(model, new TopKRouterConfig(2), static gate =>
+        {
+            for (int i = 20; i < gate.Length; i++)
+                gate[i] = gate[i % 20] * (1 + i / 20 * 1e-7f);
+        });
+        string[] args = ["trace", model, "--ids-file", ids, "--out", folder["t"], "--compare", "reference"];
+        JsonObject free = Tool.Run([.. args, "--json"]).Json, forced = Tool.Run([.. args, "--json", "--force-routing"]).Json;
+        JsonArray flips = free["routing"]!["first_flips"]!.AsArray();
+        Assert.NotEmpty(flips);
+        Assert.All(flips, static f => Assert.InRange((float)f!["margin"]!, 0, 1e-6f));
+        Assert.Equal(["layer", "row", "token", "margin"], flips[0]!.AsObject().Select(static p => p.Key));
+        Assert.Equal(flips.Count, (int)free["routing"]!["within_tolerance"]!);
+        Assert.NotEmpty(forced["routing"]!["first_flips"]!.AsArray());
+        Assert.Equal(0, (int)forced["routing"]!["later_flips"]!);
+        Assert.Equal(0, forced["different_integers"]!.AsObject().Sum(static p => (int)p.Value!));
+        Assert.True((float)free["largest_difference"]!["logits"]! > 1e-2f);
+        Assert.InRange((float)forced["largest_difference"]!["logits"]!, 0, 5e-5f);
+
+        Outcome text = Tool.Run(args);
+        Assert.Contains($"routing: {flips.Count} of 32 choices (token and layer) differ by themselves; {(int)free["routing"]!["later_flips"]!} more follow", text.Output, StringComparison.Ordinal);
+        Assert.Contains("  with a margin ", text.Output, StringComparison.Ordinal);
+        Assert.EndsWith("0 real disagreements (margins above 1e-4)\n", text.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void RefusesToForceWhatItCannot()
+    {
+        using Folder folder = new();
+        string ids = folder.Write("ids.json", "[[1, 2, 3]]"), model = folder["base"];
+        Save(model, new BaseRouterConfig(), static _ => { });
+        string[] args = ["trace", model, "--ids-file", ids, "--out", folder["t"], "--force-routing"];
+        Tool.Run(args).RequireError("--force-routing", "--compare");
+        Tool.Run([.. args, "--compare", "reference", "--grads"]).RequireError("--force-routing", "BASE", "--grads");
+        Tool.Run([.. args, "--compare", "reference", "--train-steps", "1"]).RequireError("--force-routing", "BASE");
+        Assert.False(File.Exists(folder["t"]));
+        Assert.Equal(0, Tool.Run([.. args, "--compare", "reference"]).ExitCode);
+    }
+
+    /// <summary>A model of two mixture layers, its routers' matrices [5, 20] changed.</summary>
+    private static void Save(string folder, RouterConfig router, Action<float[]> change)
+    {
+        MoeConfig moe = new(router, [new FfnExpertsConfig(5, 7)]);
+        ModelConfig config = new()
+        {
+            VocabSize = 31,
+            HiddenSize = 20,
+            Attention = new AttentionConfig { Heads = 2, KvHeads = 1, HeadDim = 10 },
+            Layers = [moe, moe],
+            MaxPositions = 64,
+            InitStd = 0.3f,
+        };
+        using IBackend backend = CpuBackend.Create();
+        using LanguageModel model = LanguageModel.Create(backend, new FromScratch(), config, seed: 1);
+        foreach (Tensor gate in model.Weights.All.Where(static w => w.Name!.EndsWith(".gate.weight", StringComparison.Ordinal)))
+        {
+            float[] values = backend.ToFloats(gate);
+            change(values);
+            backend.Upload<float>(values, gate);
+        }
+        model.Save(folder);
+    }
+
+    private static int TensorsIn(string path)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        return file.Entries.Count;
     }
 
     [Fact]

@@ -7,9 +7,6 @@ namespace MoeFromScratch.Gpu.Tests;
 /// <summary>What decoding a token costs beside its arithmetic: launches, and crossings to the host.</summary>
 public sealed class LaunchTests
 {
-    /// <summary>What follows the last layer and makes its last row the head's, the head, the experts' counts, and the sampled token.</summary>
-    private const int OutsideOfLayers = 4;
-
     /// <summary>Launches allowed per layer: Mixtral's and Dynamic-MoE's have one router and one bank. OpenMoE's tokens are selected on the host.</summary>
     [Theory]
     [InlineData("mixtral", 12)]
@@ -34,14 +31,15 @@ public sealed class LaunchTests
         Sampler sampler = new(new SamplerOptions(Temperature: 1, TopP: 0.9f));
         generator.Feed([1, 2, 3]);
         generator.Feed([4]);
-        (long launches, long crossed, long read) = (backend.Launches, backend.HostCrossings, backend.Downloads);
+        GpuCounts before = backend.Counts;
         generator.Feed([5]);
         generator.Sample(sampler);
         generator.CountExperts(new int[generator.MoeLayers]);
-        double each = (double)(backend.Launches - launches - OutsideOfLayers) / model.Config.Layers.Count;
+        GpuCounts token = backend.Counts - before;
+        double each = token.LaunchesPerLayer(model.Config.Layers.Count);
         Assert.True(each <= perLayer, $"{each:f1} launches per layer");
-        Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), backend.HostCrossings - crossed);
+        Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), token.HostCrossings);
         if (crossings == 0)
-            Assert.Equal(1, backend.Downloads - read);       // the token, and how many experts it used
+            Assert.Equal(1, token.Downloads);       // the token, and how many experts it used
     }
 }

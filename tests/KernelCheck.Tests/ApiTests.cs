@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
 
 namespace MoeFromScratch.KernelCheck.Tests;
 
@@ -47,6 +49,19 @@ public class ApiTests
             found = s_listed.TryGetValue(Header(on.IsGenericType ? on.GetGenericTypeDefinition() : on), out HashSet<string>? lines) && lines.Contains(line);
         Assert.True(found, $"{Header(t)}: {line}");
     }));
+
+    /// <summary>Constructors are not inherited.</summary>
+    [Fact]
+    public void EveryDeclaredConstructorIsListed() => Assert.All(Declared.Where(t => !t.IsEnum),
+        t => Assert.All(Members(t).Where(l => l.StartsWith(".ctor", StringComparison.Ordinal)), l => Assert.Contains(l, s_listed[Header(t)])));
+
+    /// <summary>They hold their buffer: sources that take them for unmanaged do not compile against ILGPU.</summary>
+    [Fact]
+    public void ViewsAreManaged()
+    {
+        Assert.True(RuntimeHelpers.IsReferenceOrContainsReferences<ArrayView<float>>());
+        Assert.True(RuntimeHelpers.IsReferenceOrContainsReferences<ArrayView1D<float, Stride1D.Dense>>());
+    }
 
     /// <summary>A conversion that ILGPU has and KernelCheck has not could make a call ambiguous there.</summary>
     [Fact]

@@ -130,6 +130,73 @@ internal static class Refused
 
     public static void FlagInStruct(ArrayView<int> y, WithFlag f) => y[0] = f.N;
 
+    public static void TruthAsFloat(ArrayView<float> y, int a, int b) => y[0] = a < b ? 1 : 0;
+
+    public static void TruthOfLocal(ArrayView<float> y, int a, int b)
+    {
+        bool less = a < b;
+        y[1] = less ? 2f : 3f;
+        y[0] = less ? 1 : 0;
+    }
+
+    public static void TruthOfCall(ArrayView<double> y, int a, int b) => y[0] = Less(a, b) ? 1 : 0;
+
+    public static void TruthOfArgument(ArrayView<float> y, int a, int b) => y[0] = AsFloat(a < b);
+
+    public static void TruthInSum(ArrayView<float> y, int a, int b)
+    {
+        float sum = 0;
+        for (int i = 0; i < a; i++)
+            sum += i < b ? 1 : 0;
+        y[0] = sum;
+    }
+
+    public static void TruthAsUnsigned(ArrayView<float> y, int a, int b) => y[0] = (uint)(a < b ? 1 : 0);
+
+    public static void TruthOfField(ArrayView<float> y, int a, int b)
+    {
+        WithFlag f = new() { On = a < b, N = a };
+        if (b > 7)
+            f.On = false;
+        y[f.N] = f.On ? 1 : 0;
+    }
+
+    public static void ThreeWays(ArrayView<int> y, int a, int b) => y[0] = a < b ? -1 : a > b ? 1 : 0;
+
+    public static void TruthComparedWithInt(ArrayView<int> y, int a, int b) => y[0] = (a < b ? 1 : 0) == b ? 7 : 9;
+
+    public static void NegatedTruth(ArrayView<int> y, int a, int b) => y[0] = -(a < b ? 1 : 0);
+
+    /// <summary>All of these come out right.</summary>
+    public static void Truths(ArrayView<float> y, ArrayView<int> x, int a, int b)
+    {
+        y[0] = a < b ? 1f : 0f;
+        int less = a < b ? 1 : 0;
+        y[less] = less;
+        y[2] = Number(a, b);
+        y[3] = a < b && x[0] == a ? 1 : 0;
+        y[4] = a < b ? 2 : 1;
+        y[5] = a + (a < b ? 1 : 0);
+        y[6] = (byte)(a < b ? 1 : 0);
+        y[7] = (long)(a < b ? 1 : 0);
+        x[1] = a < b ? 1 : 0;
+        x[2] = b == (a < b ? 1 : 0) ? 7 : 9;
+        x[3] = (a < b ? 1 : 0) > 0 ? 7 : 9;
+        int count = 0;
+        for (int i = 0; i < a; i++)
+            count += i < b ? 1 : 0;
+        y[8] = count;
+        y[9] = (a < b ? 1 : 0) * (b < 7 ? 1 : 0) - Math.Max(a < b ? 1 : 0, b);
+        bool both = (a < b) & (b < 7);
+        x[4] = both ? -1 : 4;
+    }
+
+    private static bool Less(int a, int b) => a < b;
+
+    private static int Number(int a, int b) => a < b ? 1 : 0;
+
+    private static float AsFloat(bool on) => on ? 1 : 0;
+
     public static void HiddenStruct(ArrayView<int> y, Hidden h) => y[0] = h.N;
 }
 
@@ -185,6 +252,37 @@ public class RefusalTests
         Expect(Refused.Recursion, "Refused.Down calls itself");
         Expect(Refused.Checked, "checked arithmetic");
         Expect(Refused.TypeOf<float>, "typeof");
+    }
+
+    /// <summary>ILGPU compiles these, and to what is written below for a device (as its PTX shows): nothing else would tell.</summary>
+    [Fact]
+    public void TruthValuesAsNumbers()
+    {
+        // selp.b32 %f1, 0f00000001, 0f00000000, %p1
+        Expect(Refused.TruthAsFloat, "Refused.TruthAsFloat", "say c ? 1f : 0f", "RefusalTests.cs:");
+        Expect(Refused.TruthOfLocal, "say c ? 1f : 0f");
+        Expect(Refused.TruthOfCall, "say c ? 1f : 0f");
+        Expect(Refused.TruthOfArgument, "say c ? 1f : 0f", "within Refused.AsFloat");
+        Expect(Refused.TruthInSum, "say c ? 1f : 0f");
+        Expect(Refused.TruthAsUnsigned, "say c ? 1f : 0f");
+        Expect(Refused.TruthOfField, "say c ? 1f : 0f");
+        // or.pred %p3, %p1, %p2 where −1 was meant
+        Expect(Refused.ThreeWays, "a choice of an integer or a truth value");
+        // setp.ne.s32 %p2, %r2, 0 of the integer
+        Expect(Refused.TruthComparedWithInt, "a truth value that is compared with an integer");
+        // selp.b32 %r3, 1, 0, %p1 where −1 was meant
+        Expect(Refused.NegatedTruth, "neg of a truth value");
+    }
+
+    [Fact]
+    public void TruthValuesThatAreNumbersOnTheirWay()
+    {
+        using Device device = new();
+        using MemoryBuffer1D<float, Stride1D.Dense> y = device.Raw<float>(10);
+        using MemoryBuffer1D<int, Stride1D.Dense> x = device.New(3, 0, 0, 0, 0);
+        device.Accelerator.LoadStreamKernel<ArrayView<float>, ArrayView<int>, int, int>(Refused.Truths)((1, 1), y.View, x.View, 3, 5);
+        Assert.Equal([1, 1, 1, 1, 2, 4, 1, 1, 3, -4], y.GetAsArray1D());
+        Assert.Equal([3, 1, 9, 7, -1], x.GetAsArray1D());
     }
 
     [Fact]

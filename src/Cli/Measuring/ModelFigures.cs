@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Gpu;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Moe.Routers;
@@ -6,6 +7,15 @@ using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Cli.Measuring;
+
+/// <summary>What decoding costs beside its arithmetic.</summary>
+/// <param name="Done">By all of the tokens.</param>
+internal sealed record LaunchFigures(GpuCounts Done, int Tokens, int Layers)
+{
+    public double PerToken => (double)Done.Launches / Tokens;
+    public double PerTokenAndLayer => Done.LaunchesPerLayer(Layers, Tokens);
+    public double CrossingsPerToken => (double)Done.HostCrossings / Tokens;
+}
 
 /// <summary>A model's own rates: reading a prompt, writing on, and training.</summary>
 internal sealed class ModelFigures : IDisposable
@@ -34,11 +44,14 @@ internal sealed class ModelFigures : IDisposable
         });
         Decode = new Figure($"decode, {newTokens} tokens from {promptTokens} on", "tokens/s", () =>
         {
+            GpuCounts? before = GpuDevices.Count(model.Backend);
             for (int i = 0; i < newTokens; i++)
             {
                 _generator.Feed(_prompt.AsSpan(i % promptTokens, 1));
                 _generator.Sample(_greedy);
             }
+            if (GpuDevices.Count(model.Backend) - before is { } done)
+                Launches = new LaunchFigures(done, newTokens, model.Config.Layers.Count);
             return newTokens;
         });
         Train = folder is null || RoutesByTask ? null : Training(folder, random);
@@ -53,6 +66,9 @@ internal sealed class ModelFigures : IDisposable
     public Figure Decode { get; }
 
     public Figure? Train { get; }
+
+    /// <summary>Those of the last <see cref="Decode"/>; null before, and on a device that nothing is launched on.</summary>
+    public LaunchFigures? Launches { get; private set; }
 
     /// <summary>Weights and cache that the last decoding step read.</summary>
     public double BytesPerToken()

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Cli.Measuring;
+using MoeFromScratch.Gpu;
 using MoeFromScratch.Model;
 using MoeFromScratch.Tensors;
 
@@ -14,61 +15,121 @@ internal static class BenchVerb
     /// <summary>Larger models are not trained here: a step would take minutes.</summary>
     private const long MostTrained = 50_000_000;
 
+    private const int Prompt = 512, More = 64, Rounds = 7;
+
+    private sealed record Settings(string Device, int Threads, string Folder, int Prompt, int More, int Rounds, bool Json)
+    {
+        /// <summary>The limits that are measured, and the shares that are printed, are those of the cpu device.</summary>
+        public bool IsCpu => Device is "auto" or "cpu";
+    }
+
     public static Command Command()
     {
         Argument<string?> checkpoint = new("CHECKPOINT") { Description = "Folder with config.json and safetensors; the built-in model unless named.", Arity = ArgumentArity.ZeroOrOne };
-        Option<int> prompt = new("--prompt-tokens") { Description = "Tokens of the prompt.", DefaultValueFactory = _ => 512, HelpName = "N" };
-        Option<int> more = new("--max-new-tokens") { Description = "Tokens to write on.", DefaultValueFactory = _ => 64, HelpName = "N" };
-        Option<int> rounds = new("--rounds") { Description = "How often each figure is measured, in turns.", DefaultValueFactory = _ => 7, HelpName = "N" };
+        Option<int?> prompt = Count("--prompt-tokens", $"Tokens of the prompt; {Prompt}");
+        Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}");
+        Option<int?> rounds = Count("--rounds", $"How often each figure is measured, in turns; {Rounds}");
+        Option<string> device = Common.Device();
         Option<int> threads = Common.Threads();
         Option<bool> json = Common.Json("the medians");
-        Command command = new("bench", "Measure this machine and a model's speed on it.") { checkpoint, prompt, more, rounds, threads, json };
+        Command command = new("bench", "Measure this machine and a model's speed on it.") { checkpoint, prompt, more, rounds, device, threads, json };
         command.SetAction(r =>
         {
-            if (r.GetValue(prompt) < 1 || r.GetValue(more) < 1 || r.GetValue(rounds) < 1)
+            string name = r.GetValue(device)!;
+            int Of(Option<int?> option, int usual) => r.GetValue(option) ?? (GpuDevices.IsSimulation(name) ? 1 : usual);
+            Settings settings = new(name, r.GetValue(threads) is > 0 and var n ? n : Environment.ProcessorCount, r.GetValue(checkpoint) ?? Common.BuiltInFolder(),
+                Of(prompt, Prompt), Of(more, More), Of(rounds, Rounds), r.GetValue(json));
+            if (settings.Prompt < 1 || settings.More < 1 || settings.Rounds < 1)
                 throw new ArgumentException("--prompt-tokens, --max-new-tokens and --rounds must be above 0");
-            string folder = r.GetValue(checkpoint) ?? Common.BuiltInFolder();
-            using IBackend backend = Common.Backend("cpu", r.GetValue(threads));
-            int workers = r.GetValue(threads) is > 0 and var n ? n : Environment.ProcessorCount;
-            Run(backend, workers, folder, r.GetValue(prompt), r.GetValue(more), r.GetValue(rounds), r.GetValue(json));
+            using IBackend backend = Common.Backend(name, r.GetValue(threads));
+            Run(backend, settings);
             return Program.Success;
         });
         return command;
     }
 
-    private static void Run(IBackend backend, int threads, string folder, int prompt, int more, int rounds, bool json)
+    private static Option<int?> Count(string name, string description) => new(name) { Description = $"{description} unless said, 1 on ilgpu-cpu.", HelpName = "N" };
+
+    private static void Run(IBackend backend, Settings s)
     {
         long start = Stopwatch.GetTimestamp();
-        using LanguageModel model = LanguageModel.Load(folder, backend);
+        using LanguageModel model = LanguageModel.Load(s.Folder, backend);
         double load = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-        using MachineFigures machine = new(backend, threads);
-        Figure.Measure(machine.All, rounds, left => Progress("machine", left));
-        using ModelFigures own = new(model, prompt, more, model.Weights.Count <= MostTrained ? folder : null);
-        Figure.Measure(own.All, rounds, left => Progress("model", left));
+        using MachineFigures? machine = s.IsCpu ? new(backend, s.Threads) : null;
+        Figure.Measure(machine?.All ?? [], s.Rounds, left => Progress("machine", left));
+        bool trains = model.Weights.Count <= MostTrained && !GpuDevices.IsSimulation(s.Device);
+        using ModelFigures own = new(model, s.Prompt, s.More, trains ? s.Folder : null);
+        Figure.Measure(own.All, s.Rounds, left => Progress("model", left));
         Progress("", 0);
-        double decodeBytes = 1e-9 * own.BytesPerToken() * own.Decode.Median;
-        using Process process = Process.GetCurrentProcess();
-
-        if (json)
+        if (s.Json)
         {
-            JsonObject all = new()
-            {
-                ["load_ms"] = Round(load),
-                ["prefill_tokens_per_s"] = Round(own.Prefill.Median),
-                ["decode_tokens_per_s"] = Round(own.Decode.Median),
-                ["gemm_gflops"] = Round(machine.Gemm.Median),
-                ["gemm_share_of_peak"] = Math.Round(machine.Gemm.Median / machine.Peak.Median, 3),
-                ["moe_layer_gflops"] = Round(machine.MoeLayer.Median),
-                ["decode_gb_per_s"] = Round(decodeBytes),
-                ["read_bandwidth_gb_per_s"] = Round(machine.Read.Median),
-                ["peak_rss_bytes"] = process.PeakWorkingSet64,
-            };
-            if (own.Train is { } train)
-                all.Insert(3, "train_tokens_per_s", Round(train.Median));
-            Common.PrintJson(all);
+            Common.PrintJson(Json(load, machine, own));
             return;
         }
-        Console.WriteLine($"{CpuBackend.Instructions}, {threads} threads, .NET {Environment.Version}; {rounds} rounds in turns: median, best");
+        string where = s.IsCpu ? $"{CpuBackend.Instructions}, {s.Threads} threads" : $"{s.Device}{Description(s.Device)}";
+        Console.WriteLine($"{where}, .NET {Environment.Version}; {s.Rounds} rounds in turns: median, best");
+        if (machine is not null)
+            Print(machine);
+        Console.WriteLine($"{s.Folder}: {model.Family.Name}, {model.Weights.Count:n0} parameters");
+        Console.WriteLine($"{"load, the first in this process",-60}{load,10:n1}{"",10} ms");
+        foreach (Figure figure in own.All)
+            Print(figure, null);
+        if (own.Launches is { } launches)
+        {
+            Console.WriteLine($"{"kernel launches per decoded token",-60}{launches.PerToken,10:n1}");
+            Console.WriteLine($"{$"  in each layer; {GpuCounts.OutsideOfLayers} come after the last",-60}{launches.PerTokenAndLayer,10:n1}");
+            Console.WriteLine($"{"operations per decoded token that cross to the host",-60}{launches.CrossingsPerToken,10:n1}");
+        }
+        double bytes = DecodeBytes(own);
+        Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {(machine is null ? "" : $"{bytes / machine.Read.Median,6:p0} of the limit")}".TrimEnd());
+        Console.WriteLine($"{"peak memory",-60}{PeakMemory() / 1e6,10:n0}{"",10} MB");
+        if (!GpuDevices.Knows(s.Device))   // whose kernels are only queued when they return
+            PrintStages(backend, s);
+    }
+
+    private static JsonObject Json(double load, MachineFigures? machine, ModelFigures own)
+    {
+        JsonObject all = new()
+        {
+            ["load_ms"] = Round(load),
+            ["prefill_tokens_per_s"] = Round(own.Prefill.Median),
+            ["decode_tokens_per_s"] = Round(own.Decode.Median),
+        };
+        if (own.Train is { } train)
+            all["train_tokens_per_s"] = Round(train.Median);
+        if (own.Launches is { } launches)
+        {
+            all["launches_per_token"] = Round(launches.PerToken);
+            all["launches_per_token_and_layer"] = Round(launches.PerTokenAndLayer);
+            all["host_crossings_per_token"] = Round(launches.CrossingsPerToken);
+        }
+        if (machine is not null)
+        {
+            all["gemm_gflops"] = Round(machine.Gemm.Median);
+            all["gemm_share_of_peak"] = Math.Round(machine.Gemm.Median / machine.Peak.Median, 3);
+            all["moe_layer_gflops"] = Round(machine.MoeLayer.Median);
+        }
+        all["decode_gb_per_s"] = Round(DecodeBytes(own));
+        if (machine is not null)
+            all["read_bandwidth_gb_per_s"] = Round(machine.Read.Median);
+        all["peak_rss_bytes"] = PeakMemory();
+        return all;
+    }
+
+    /// <summary>10⁹ bytes of weights and cache per second.</summary>
+    private static double DecodeBytes(ModelFigures own) => 1e-9 * own.BytesPerToken() * own.Decode.Median;
+
+    private static long PeakMemory()
+    {
+        using Process process = Process.GetCurrentProcess();
+        return process.PeakWorkingSet64;
+    }
+
+    private static string Description(string device) =>
+        GpuDevices.List().FirstOrDefault(d => d.Name == device) is { } known ? $": {known.Description}" : "";
+
+    private static void Print(MachineFigures machine)
+    {
         foreach (Figure figure in machine.All)
             Print(figure, figure.Unit switch
             {
@@ -78,21 +139,14 @@ internal static class BenchVerb
                 _ => null,
             });
         Console.WriteLine();
-        Console.WriteLine($"{folder}: {model.Family.Name}, {model.Weights.Count:n0} parameters");
-        Console.WriteLine($"{"load, the first in this process",-60}{load,10:n1}{"",10} ms");
-        foreach (Figure figure in own.All)
-            Print(figure, null);
-        Console.WriteLine($"{"weights read while decoding",-60}{decodeBytes,10:n1}{"",10} GB/s   {decodeBytes / machine.Read.Median,6:p0} of the limit");
-        Console.WriteLine($"{"peak memory",-60}{process.PeakWorkingSet64 / 1e6,10:n0}{"",10} MB");
-        PrintStages(backend, folder, prompt, more);
     }
 
     /// <summary>Where the time goes, on a model of its own whose every kernel is timed.</summary>
-    private static void PrintStages(IBackend backend, string folder, int prompt, int more)
+    private static void PrintStages(IBackend backend, Settings s)
     {
         using TimedBackend timed = new(backend);
-        using LanguageModel model = LanguageModel.Load(folder, timed);
-        using ModelFigures figures = new(model, prompt, more, folder: null);
+        using LanguageModel model = LanguageModel.Load(s.Folder, timed);
+        using ModelFigures figures = new(model, s.Prompt, s.More, folder: null);
         Figure.Measure(figures.All, rounds: 1, static _ => { }, warmup: 1);
         foreach (Figure figure in figures.All)
         {

@@ -1,9 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json.Nodes;
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Moe.Losses;
+using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tracing;
 using MoeFromScratch.Tensors;
 using MoeFromScratch.Tensors.Checkpoints;
@@ -14,7 +14,7 @@ namespace MoeFromScratch.Cli.Verbs;
 internal static class TraceVerb
 {
     private sealed record Settings(string Checkpoint, string IdsFile, string? MaskFile, string? TokenWeightsFile, int? Task, bool Grads, int TrainSteps, float LearningRate,
-        AdamWOptions AdamW, float ClipNorm);
+        AdamWOptions AdamW, float ClipNorm, int Threads);
 
     public static Command Command()
     {
@@ -31,13 +31,18 @@ internal static class TraceVerb
         Option<float> eps = new("--eps") { Description = "AdamW's epsilon.", DefaultValueFactory = _ => 1e-8f };
         Option<float> decay = new("--weight-decay") { Description = "AdamW's weight decay, on every parameter.", DefaultValueFactory = _ => 0.1f };
         Option<float> clip = new("--clip-norm") { Description = "Largest gradient norm; 0 does not clip.", DefaultValueFactory = _ => 1 };
-        Option<string?> compare = new("--compare") { Description = "Do the same on a second device and print how far the two are apart.", HelpName = "DEVICE" };
+        Option<string?> compare = new("--compare")
+        {
+            Description = "Do the same on a second device; print the largest deviation of each tensor, and which tokens got other experts by what margin.",
+            HelpName = "DEVICE",
+        };
+        Option<bool> force = new("--force-routing") { Description = "With --compare, the second device takes the first one's choices of experts; what it would have chosen is still counted." };
         Option<string> device = Common.Device();
         Option<int> threads = Common.Threads();
         Option<bool> json = Common.Json("the comparison");
         Command command = new("trace", "Run given token ids through a model and write every tensor to a file.")
         {
-            checkpoint, ids, output, mask, weights, task, grads, steps, lr, betas, eps, decay, clip, compare, device, threads, json,
+            checkpoint, ids, output, mask, weights, task, grads, steps, lr, betas, eps, decay, clip, compare, force, device, threads, json,
         };
         command.SetAction(r =>
         {
@@ -51,17 +56,29 @@ internal static class TraceVerb
                     Eps = NotNegative(r.GetValue(eps), "--eps"),
                     WeightDecay = NotNegative(r.GetValue(decay), "--weight-decay"),
                 },
-                NotNegative(r.GetValue(clip), "--clip-norm"));
+                NotNegative(r.GetValue(clip), "--clip-norm"), r.GetValue(threads));
             string path = r.GetValue(output)!;
             RequireOutside(settings.Checkpoint, path);
-            if (r.GetValue(compare) is { } second)
+            string? second = r.GetValue(compare);
+            bool forced = r.GetValue(force);
+            if (second is null && forced)
+                throw new ArgumentException("--force-routing takes the choices of one device over to another: name that with --compare");
+            if (second is not null)
                 Common.Backend(second, threads: 1).Dispose();   // refused now rather than after the first pass
-            Trace trace = Run(settings, r.GetValue(device)!, r.GetValue(threads));
+
+            using IBackend backend = Common.Backend(r.GetValue(device)!, settings.Threads);
+            ChoiceBackend? watched = second is null ? null : new(backend);
+            Trace trace = Run(settings, watched ?? backend, forced);
             using (FileStream file = new(path, FileMode.Create, FileAccess.Write))
                 SafetensorsWriter.Write(file, trace.Tensors);
             Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {path}");
-            if (r.GetValue(compare) is { } other)
-                Print(TraceComparison.Of(trace, Run(settings, other, r.GetValue(threads))), r.GetValue(json));
+            if (watched is not null)
+            {
+                using IBackend other = Common.Backend(second!, settings.Threads);
+                ChoiceBackend theirs = new(other, forced ? watched : null);
+                Trace again = Run(settings, theirs, forced);
+                TraceReport.Print(TraceComparison.Of(trace, again), RoutingComparison.Of((trace, watched), (again, theirs)), r.GetValue(json));
+            }
             return Program.Success;
         });
         return command;
@@ -76,21 +93,23 @@ internal static class TraceVerb
             throw new ArgumentException($"--out {output} is a file of the checkpoint");
     }
 
-    private static Trace Run(Settings s, string device, int threads)
+    private static Trace Run(Settings s, IBackend backend, bool forced)
     {
-        using IBackend backend = Common.Backend(device, threads);
         Trace trace = new();
         TraceInput input;
+        bool trains = s.Grads || s.TrainSteps > 0;
         using (LanguageModel model = LanguageModel.Load(s.Checkpoint, backend))
         {
             if (s.TokenWeightsFile is not null && !model.Config.RouterLosses.Any(static l => l is DcMoeBalanceLoss))
                 throw new NotSupportedException($"--token-weights-file: {model.Family.Name} checkpoints do not weigh tokens in their balance loss");
+            if (forced && trains && model.Config.Layers.Any(static l => l is MoeConfig { Router: BaseRouterConfig }))
+                throw new NotSupportedException("--force-routing: in training a BASE router assigns tokens on the host, where its choices cannot be taken over; leave out --grads and --train-steps");
             input = TraceInput.Read(s.IdsFile, model.Config.VocabSize, s.MaskFile, s.TokenWeightsFile);
             if (s.Task is { } task)
                 input = input with { Tasks = [.. Enumerable.Repeat(task, input.Sequences)] };
             Tracer.Forward(trace, model, input);
         }
-        if (s.Grads || s.TrainSteps > 0)
+        if (trains)
         {
             using LanguageModel model = LanguageModel.Load(s.Checkpoint, backend, trainable: true);
             if (s.Grads)
@@ -99,22 +118,6 @@ internal static class TraceVerb
                 Tracer.TrainSteps(trace, model, input, s.TrainSteps, s.LearningRate, s.AdamW, s.ClipNorm);
         }
         return trace;
-    }
-
-    private static void Print(TraceComparison comparison, bool json)
-    {
-        if (json)
-        {
-            Common.PrintJson(new JsonObject
-            {
-                ["largest_difference"] = new JsonObject(comparison.Largest.Select(static p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value))),
-                ["different_integers"] = new JsonObject(comparison.Different.Select(static p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value))),
-            });
-            return;
-        }
-        foreach ((string name, float difference) in comparison.Largest.OrderByDescending(static p => p.Value).Take(20))
-            Console.WriteLine($"{difference,12:e3}  {name}");
-        Console.WriteLine($"{comparison.Different.Values.Sum()} of the integers differ (routing decisions and ids)");
     }
 
     private static (float, float) Betas(string text)

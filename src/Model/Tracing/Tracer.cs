@@ -19,7 +19,10 @@ public static class Tracer
         using Tape g = Tape.Inference(model.Backend, keepAll: true);
         List<LayerOutput> layers = [];
         Batch batch = Pack(g, model, input);
+        ChoiceBackend? choices = model.Backend as ChoiceBackend;
+        choices?.Follow(layers);
         ForwardResult result = model.Transformer.Forward(g, batch, layers);
+        choices?.Follow(null);
         Shape hidden = [input.Sequences, input.Length, model.Config.HiddenSize];
 
         trace.Add("input_ids", [input.Sequences, input.Length], [.. input.Ids.Select(static id => (long)id)]);

@@ -11,26 +11,22 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
 
     internal readonly byte* Start;
     private readonly long _length;
-    private readonly int _block;
 
-    internal ArrayView(Block? block, byte* start, long length) : this(block?.Id ?? 0, start, length) { }
+    /// <summary>A reference, as in ILGPU: no view is unmanaged.</summary>
+    internal readonly Block? Block;
 
-    /// <summary>By its number: a view without references is cheap to keep.</summary>
-    internal Block? Block => Block.Get(_block);
-
-    internal ArrayView(int block, byte* start, long length)
+    internal ArrayView(Block? block, byte* start, long length)
     {
-        _block = block;
+        Block = block;
         Start = start;
         _length = length;
     }
 
     public ArrayView(MemoryBuffer source, long index, long length)
     {
-        Block block = source.Block;
-        block.CheckRange(index * sizeof(T), length * sizeof(T), "a new view");
-        _block = block.Id;
-        Start = block.Start + index * sizeof(T);
+        Block = source.Block;
+        Block.CheckRange(index * sizeof(T), length * sizeof(T), "a new view");
+        Start = Block.Start + index * sizeof(T);
         _length = length;
     }
 
@@ -40,7 +36,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     public LongIndex1D Extent => new(_length);
     public Index1D IntExtent => new(IntLength);
     public Stride1D.Dense Stride => default;
-    public bool IsValid => _block != 0;
+    public bool IsValid => Block is not null;
 
     int IArrayView.ElementSize => sizeof(T);
     MemoryBuffer IArrayView.Buffer => (Block ?? throw new InvalidOperationException("an empty view has no buffer")).Buffer;
@@ -65,7 +61,7 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
     {
         if ((ulong)index > (ulong)_length || (ulong)subViewLength > (ulong)(_length - index))
             throw Fault.Of(FaultKind.OutOfBounds, $"SubView({index}, {subViewLength}) of a view of {_length} elements on {Block?.Label ?? "nothing"}");
-        return new(_block, Start + index * sizeof(T), subViewLength);
+        return new(Block, Start + index * sizeof(T), subViewLength);
     }
 
     public ArrayView<TOther> Cast<TOther>() where TOther : unmanaged
@@ -73,10 +69,12 @@ public readonly unsafe struct ArrayView<T> : IContiguousArrayView<T> where T : u
         // A device faults on a wide load from an address that is no multiple of its width.
         int alignment = Alignment(sizeof(TOther));
         if (((nint)Start & (alignment - 1)) != 0)
-            throw Fault.Of(FaultKind.Misaligned, $"Cast to {typeof(TOther).Name} of a view that starts {(nint)Start & (alignment - 1)} bytes "
-                + $"past a multiple of {alignment} on {Block?.Label ?? "nothing"}");
-        return new(_block, Start, LengthInBytes / sizeof(TOther));
+            throw Misaligned<TOther>(alignment);
+        return new(Block, Start, LengthInBytes / sizeof(TOther));
     }
+
+    private KernelFault Misaligned<TOther>(int alignment) => Fault.Of(FaultKind.Misaligned, $"Cast to {typeof(TOther).Name} of a view that starts "
+        + $"{(nint)Start & (alignment - 1)} bytes past a multiple of {alignment} on {Block?.Label ?? "nothing"}");
 
     private static int Alignment(int size) => Math.Min(16, size & -size);
 

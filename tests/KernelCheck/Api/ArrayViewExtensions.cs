@@ -13,10 +13,12 @@ public static unsafe class ArrayViewExtensions
     /// <exception cref="KernelFault">The view does not start at a multiple of the alignment.</exception>
     public static ArrayView<T> AsAligned<T>(this ArrayView<T> view, int alignmentInBytes) where T : unmanaged
     {
-        nint past = (nint)view.Start % alignmentInBytes;
-        return past == 0 ? view : throw Fault.Of(FaultKind.Misaligned,
-            $"AsAligned({alignmentInBytes}) of a view that starts {past} bytes past such an address on {view.Block?.Label ?? "nothing"}");
+        nint past = int.IsPow2(alignmentInBytes) ? (nint)view.Start & alignmentInBytes - 1 : (nint)view.Start % alignmentInBytes;
+        return past == 0 ? view : throw Misaligned(view.Block, alignmentInBytes, past);
     }
+
+    private static KernelFault Misaligned(Block? block, int alignment, nint past) => Fault.Of(FaultKind.Misaligned,
+        $"AsAligned({alignment}) of a view that starts {past} bytes past such an address on {block?.Label ?? "nothing"}");
 
     public static ArrayView1D<T, Stride1D.Dense> AsAligned<T>(this ArrayView1D<T, Stride1D.Dense> view, int alignmentInBytes) where T : unmanaged =>
         view.BaseView.AsAligned(alignmentInBytes);

@@ -37,6 +37,8 @@ namespace ILGPU
 
         public sealed class Builder : ContextProperties
         {
+            internal Builder() { }
+
             internal List<Device> Devices { get; } = [];
 
             internal Builder Add(Device device, bool wanted = true)

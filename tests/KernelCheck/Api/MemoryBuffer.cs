@@ -41,7 +41,8 @@ public class MemoryBuffer<TView> : MemoryBuffer, IContiguousArrayView where TVie
 {
     internal MemoryBuffer(Accelerator accelerator, Type element, long length, int elementSize) : base(accelerator, element, length, elementSize) { }
 
-    public MemoryBuffer Buffer => this;
+    protected MemoryBuffer Buffer => this;
+    MemoryBuffer IArrayView.Buffer => this;
     public TView View { get; private protected init; }
     public bool IsValid => !IsDisposed;
     long IContiguousArrayView.Index => 0;

@@ -6,7 +6,7 @@ namespace MoeFromScratch.KernelCheck;
 /// <summary>One allocation: a range of the arena, its name for messages, and finer marks where elements are smaller than four bytes.</summary>
 internal sealed unsafe class Block
 {
-    private static readonly List<Block?> s_all = [null];
+    private static int s_last;
     private readonly string _what;
     private MemoryBuffer? _buffer;
 
@@ -14,21 +14,11 @@ internal sealed unsafe class Block
     {
         (Machine, _buffer, _what, Bytes, ElementSize) = (machine, buffer, what, bytes, buffer?.ElementSize ?? 1);
         Start = Arena.Take(this, bytes);
-        lock (s_all)
-        {
-            Id = s_all.Count;
-            s_all.Add(this);
-        }
+        Id = Interlocked.Increment(ref s_last);
     }
 
-    /// <summary>What views know their block by; a block is never forgotten, so that old views can be told.</summary>
+    /// <summary>In the order of allocation.</summary>
     public int Id { get; }
-
-    public static Block? Get(int id)
-    {
-        lock (s_all)
-            return s_all[id];
-    }
 
     public Machine Machine { get; private set; }
     public byte* Start { get; }

@@ -88,6 +88,8 @@ internal sealed unsafe partial class Machine
         byte* target = _received + (first + to) * Slot;
         if (from < 0 || from >= count)
             NativeMemory.Fill(target, (nuint)_slotBytes, 0xff);
+        else if (_slotBytes == 4)
+            *(int*)target = *(int*)(_offered + (first + from) * Slot);
         else
             NativeMemory.Copy(_offered + (first + from) * Slot, target, (nuint)_slotBytes);
     }

@@ -34,6 +34,7 @@ internal static unsafe class Shadow
     public static void Atomic(byte* address, int bytes, Machine m, int site) => Each(address, bytes, m, site, 2);
 
     /// <summary>Accesses of any size: word by word, or by the block's finer marks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Each(byte* address, int bytes, Machine m, int site, int access)
     {
         nuint offset = (nuint)(address - Arena.Start);

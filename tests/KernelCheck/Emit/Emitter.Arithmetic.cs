@@ -17,15 +17,19 @@ internal sealed partial class Emitter
             case "shl" or "shr" or "shr.un":
                 Value by = Pop(), shifted = Pop();
                 _il.Emit(i.Code);
-                Push(shifted.Type, by.Constant && shifted.Constant);
+                Push(AsInt(shifted.Type), by.Constant && shifted.Constant);
                 return true;
             case "neg" or "not":
+                Value operand = Pop();
+                if (operand.IsTruth)
+                    throw Refuse(frame.Method, i.Offset, $"{name} of a truth value, which ILGPU leaves one: say c ? a : b with the numbers themselves");
                 _il.Emit(i.Code);
+                Push(operand.Type, operand.Constant);
                 return true;
             case "ceq" or "cgt" or "cgt.un" or "clt" or "clt.un":
-                Value second = Pop(), first = Pop();
+                (Value first, Value second) = Compared(frame, i);
                 _il.Emit(i.Code);
-                Push(typeof(int), first.Constant && second.Constant);
+                Push(typeof(bool), first.Constant && second.Constant);
                 return true;
         }
         Type? type = name switch
@@ -42,6 +46,9 @@ internal sealed partial class Emitter
         Value value = Pop();
         if (!value.Type.IsPrimitive || value.Type == typeof(nint))
             throw Refuse(frame.Method, i.Offset, $"{i.Code.Name} of a {Names.Of(value.Type)}");
+        if (value.IsTruth && name.StartsWith("conv.r", StringComparison.Ordinal))
+            throw Refuse(frame.Method, i.Offset, "a truth value that becomes a float by way of an integer, "
+                + "of which ILGPU makes the float with the bits of 1: say c ? 1f : 0f");
         _il.Emit(i.Code);
         Push(type, value.Constant);
         return true;
@@ -53,7 +60,21 @@ internal sealed partial class Emitter
         if (first.Type.IsByRef || second.Type.IsByRef)
             throw Refuse(frame.Method, i.Offset, "arithmetic on a reference");
         _il.Emit(i.Code);
-        Push(first.Type == typeof(double) || second.Type == typeof(double) ? typeof(double) : first.Type, first.Constant && second.Constant);
+        bool isTruth = first.IsTruth && second.IsTruth && Name(i) is "and" or "or" or "xor";
+        Push(isTruth ? typeof(bool) : first.Type == typeof(double) || second.Type == typeof(double) ? typeof(double)
+            : AsInt(first.Type), first.Constant && second.Constant);
+    }
+
+    private static Type AsInt(Type type) => type == typeof(bool) ? typeof(int) : type;
+
+    /// <summary>Two values that are compared: ILGPU turns the second into what the first is.</summary>
+    private (Value First, Value Second) Compared(Frame frame, Instruction i)
+    {
+        Value second = Pop(), first = Pop();
+        if (first.IsTruth && !second.IsTruth && !second.Bit)
+            throw Refuse(frame.Method, i.Offset, "a truth value that is compared with an integer, which ILGPU turns into a truth value: "
+                + "put the integer first");
+        return (first, second);
     }
 
     /// <summary>By a constant, ILGPU may shift: the check knows which.</summary>

@@ -59,6 +59,7 @@ internal sealed partial class Emitter
         int own = method.IsStatic ? 0 : 1;
         Binding[] args = new Binding[own + parameters.Length];
         HashSet<int> assigned = Assigned(method);
+        Variable[] referred = [.. _stack.TakeLast(args.Length).Where(v => v.Place is not null).Select(v => v.Place!.Variable)];
         for (int n = args.Length - 1; n >= 0; n--)
         {
             bool isThis = n < own;
@@ -68,25 +69,34 @@ internal sealed partial class Emitter
             Rules.CheckType(_kernel, frame.Method, i.Offset, type, $"an argument of {Names.Of(method)}");
             if (isThis && self is not null)
             {
-                args[n] = new(type) { Alias = self };
+                args[n] = new(_bindings + n, type) { Alias = self };
                 continue;
             }
             Value value = Pop();
-            args[n] = new(type) { Constant = value.Constant };
+            args[n] = new(_bindings + n, type) { Constant = value.Constant };
             if (type.IsByRef && value.Place is not null && !assigned.Contains(n))
             {
                 _il.Emit(OpCodes.Pop);
                 args[n].Alias = value.Place;
             }
+            else if (value.From is { } from && !referred.Contains(from.Variable) && NeedsNoCopy(args[n], from))
+            {
+                _il.Emit(OpCodes.Pop);
+                args[n].Copy = from;
+            }
             else
             {
                 Escape(value);
-                args[n].Variable = Take(type);
-                Store(args[n].Variable!);
+                Store(Own(args[n]).Variable!);
             }
         }
+        _bindings += args.Length;
         return args;
     }
+
+    /// <summary>An argument by value that is never changed, of a variable that only its owner can change: he waits.</summary>
+    private bool NeedsNoCopy(Binding arg, Place from) => _walk > 1 && !_facts.Changed.Contains(arg.Number)
+        && from.Variable.Owner >= 0 && !_facts.Escaped.Contains(from.Variable.Owner);
 
     private static HashSet<int> Assigned(MethodBase method) => method.GetMethodBody()?.GetILAsByteArray() is { } il
         ? [.. Il.Read(method, il).Where(x => Name(x) is "starg" or "ldarga").Select(Number)] : [];
@@ -98,6 +108,8 @@ internal sealed partial class Emitter
         bool simple = il is not null && IsSimple(Il.Read(method, il));
         List<(Value, Variable?)>? spilled = simple || _stack.Count == 0 ? null : Spill();
         Variable? result = Walk(method, args);
+        if (simple && method is MethodInfo { ReturnType: { } returned } && returned != typeof(void))
+            _stack[^1] = _stack[^1] with { Type = OnStack(returned), Bit = false };
         foreach (Binding arg in args)
             if (arg.Variable is not null)
                 Release(arg.Variable);
@@ -106,7 +118,7 @@ internal sealed partial class Emitter
         if (result is not null)
         {
             Load(result);
-            Push(result.Type.IsByRef ? result.Type : OnStack(result.Type));
+            Push(OnStack(result.Type));
             Release(result);
         }
     }
@@ -114,12 +126,19 @@ internal sealed partial class Emitter
     private void CallDirectly(MethodInfo method, int extra = 0)
     {
         bool constant = true;
-        int count = method.GetParameters().Length - extra + (method.IsStatic ? 0 : 1);
-        for (int n = 0; n < count; n++)
-            constant &= Pop().Constant;
+        ParameterInfo[] parameters = method.GetParameters();
+        int count = parameters.Length - extra + (method.IsStatic ? 0 : 1);
+        for (int n = count - 1; n >= 0; n--)
+        {
+            Value value = Pop();
+            constant &= value.Constant;
+            // ILGPU's structs do not change in their own methods.
+            if ((method.IsStatic ? n : n - 1) is >= 0 and int p && parameters[p].ParameterType.IsByRef && !parameters[p].IsIn)
+                Change(value.Place);
+        }
         _il.Emit(OpCodes.Call, method);
         if (method.ReturnType != typeof(void))
-            Push(method.ReturnType.IsByRef ? method.ReturnType : OnStack(method.ReturnType), constant && count > 0);
+            Push(OnStack(method.ReturnType), constant && count > 0);
     }
 
     /// <summary>ILGPU's own methods: those that need the machine are replaced, places to wait are where the thread returns.</summary>

@@ -19,6 +19,7 @@ internal sealed partial class Emitter
             case "initobj":
                 Type zero = (Type)i.Operand!;
                 Mark(frame, i, zero, "Write", _stack[^1]);
+                Change(_stack[^1].Place);
                 _il.Emit(OpCodes.Initobj, zero);
                 Pop();
                 return true;
@@ -74,10 +75,13 @@ internal sealed partial class Emitter
     private void LoadThrough(Frame frame, Instruction i, Type type)
     {
         Mark(frame, i, type, "Read", _stack[^1]);
-        Pop();
+        Value address = Pop();
         _il.Emit(OpCodes.Ldobj, type);
-        Push(OnStack(type));
+        Push(OnStack(address.Type == typeof(bool).MakeByRefType() ? typeof(bool) : type), from: Copyable(address.Place, type));
     }
+
+    /// <summary>Structs are worth reading again instead of being copied.</summary>
+    private static Place? Copyable(Place? place, Type type) => type is { IsValueType: true, IsPrimitive: false, IsEnum: false } ? place : null;
 
     private void StoreThrough(Frame frame, Instruction i, Type type)
     {
@@ -91,6 +95,7 @@ internal sealed partial class Emitter
             _il.Emit(OpCodes.Ldloc, value.Local);
             Release(value);
         }
+        Change(address.Place);
         Pop();
         _il.Emit(OpCodes.Stobj, type);
     }
@@ -110,7 +115,7 @@ internal sealed partial class Emitter
             throw Refuse(frame.Method, i.Offset, $"a field of the reference type {Names.Of(whole.Type)}");
         Pop();
         _il.Emit(OpCodes.Ldfld, field);
-        Push(OnStack(field.FieldType), whole.Constant);
+        Push(OnStack(field.FieldType), whole.Constant, from: Copyable((whole.Place ?? whole.From)?.Field(field), field.FieldType));
     }
 
     private void StoreField(Frame frame, Instruction i, FieldInfo field)
@@ -121,6 +126,7 @@ internal sealed partial class Emitter
         Escape(value);
         if (whole.Place is not null)
         {
+            Change(whole.Place);
             _il.Emit(OpCodes.Stfld, field);
             return;
         }
@@ -152,10 +158,10 @@ internal sealed partial class Emitter
         _il.Emit(OpCodes.Call, typeof(Shadow).GetMethod(bytes == 4 ? access + "Word" : access)!);
     }
 
-    /// <summary>What a value is once it is on the stack: small integers grow to 32 bits.</summary>
+    /// <summary>What a value is once it is on the stack: small integers grow to 32 bits. What is declared bool stays one.</summary>
     private static Type OnStack(Type type) => type.IsEnum ? OnStack(type.GetEnumUnderlyingType()) : Type.GetTypeCode(type) switch
     {
-        TypeCode.Boolean or TypeCode.Char or TypeCode.SByte or TypeCode.Byte or TypeCode.Int16 or TypeCode.UInt16 or TypeCode.UInt32 => typeof(int),
+        TypeCode.Char or TypeCode.SByte or TypeCode.Byte or TypeCode.Int16 or TypeCode.UInt16 or TypeCode.UInt32 => typeof(int),
         TypeCode.UInt64 => typeof(long),
         _ => type,
     };

@@ -20,6 +20,9 @@ internal sealed partial class Emitter
         public Label End { get; set; }
         public bool IsSimple { get; set; }
         public bool EndIsUsed { get; set; }
+
+        /// <summary>Where the instruction after the current one is.</summary>
+        public int Next { get; set; }
         public Variable? Returned { get; set; }
     }
 
@@ -35,12 +38,12 @@ internal sealed partial class Emitter
             End = _il.DefineLabel(),
         };
         frame.IsSimple = IsSimple(frame.Code);
-        frame.Locals = [.. body.LocalVariables.Select(l => new Binding(l.LocalType))];
+        frame.Locals = [.. body.LocalVariables.Select(l => new Binding(_bindings++, l.LocalType))];
         CountStores(frame);
         foreach (Binding local in frame.Locals)
         {
             Rules.CheckType(_kernel, method, 0, local.Type, "a local");
-            local.Variable = Take(local.Type);
+            Own(local);
         }
         if (!frame.IsSimple && frame.Result != typeof(void))
             frame.Returned = Take(frame.Result);
@@ -49,24 +52,26 @@ internal sealed partial class Emitter
             foreach (int target in i.Operand as int[] ?? (i.Code.OperandType is OperandType.InlineBrTarget or OperandType.ShortInlineBrTarget ? [i.Target] : []))
                 frame.Labels.TryAdd(target, _il.DefineLabel());
 
+        _frames.Add(frame);
         bool reachable = true;
         foreach (Instruction i in frame.Code)
         {
             if (frame.Labels.TryGetValue(i.Offset, out Label label))
             {
-                if (!reachable)
-                {
-                    // Not simple, so nothing of the caller is on the stack.
-                    _stack.Clear();
-                    _stack.AddRange(frame.StackAt.GetValueOrDefault(i.Offset, []));
-                }
                 Merge();
+                if (reachable)
+                    Join(frame, i.Offset);
+                // Not simple, so nothing of the caller is on the stack.
+                _stack.Clear();
+                _stack.AddRange(frame.StackAt.GetValueOrDefault(i.Offset, []));
                 _il.MarkLabel(label);
                 reachable = true;
             }
+            frame.Next = i.Next;
             if (reachable)
                 reachable = Step(frame, i);
         }
+        _frames.RemoveAt(_frames.Count - 1);
         if (frame.EndIsUsed)
             _il.MarkLabel(frame.End);
         foreach (Binding local in frame.Locals)
@@ -104,28 +109,44 @@ internal sealed partial class Emitter
         }
     }
 
-    /// <summary>Where ways meet, nothing is known but types.</summary>
+    /// <summary>Where ways part or meet, nothing is known but types.</summary>
     private void Merge()
     {
         for (int n = 0; n < _stack.Count; n++)
         {
             Escape(_stack[n]);
-            _stack[n] = new(_stack[n].Type);
+            _stack[n] = new(_stack[n].Type, Bit: _stack[n].Bit);
         }
     }
 
     private void Branch(Frame frame, OpCode code, int target)
     {
         Merge();
-        frame.StackAt.TryAdd(target, [.. _stack]);
+        Join(frame, target);
         _il.Emit(code, frame.Labels[target]);
     }
 
+    /// <summary>What is on the stack now is there too.</summary>
+    private void Join(Frame frame, int target)
+    {
+        if (frame.StackAt.TryAdd(target, [.. _stack]))
+            return;
+        Value[] there = frame.StackAt[target];
+        for (int n = 0; n < there.Length; n++)
+        {
+            (Value a, Value b) = (there[n], _stack[n]);
+            if (a.IsTruth != b.IsTruth && !a.Bit && !b.Bit)
+                throw Refuse(frame.Method, target, "a choice of an integer or a truth value (c ? n : d ? 1 : 0), of which ILGPU may make a truth value: "
+                    + "keep the truth value's number in a variable first, or say d ? 1 : 0 with if and else");
+            there[n] = a.IsTruth ? a : b with { Bit = false };
+        }
+    }
+
     /// <summary>The name without its short form: "ldloc.s" and "ldloc" are one.</summary>
-    private static string Name(Instruction i) => i.Code.Name!.EndsWith(".s", StringComparison.Ordinal) ? i.Code.Name[..^2] : i.Code.Name;
+    public static string Name(Instruction i) => i.Code.Name!.EndsWith(".s", StringComparison.Ordinal) ? i.Code.Name[..^2] : i.Code.Name;
 
     /// <summary>The number of a local or argument, spelled out or within the name.</summary>
-    private static int Number(Instruction i) => i.Operand is int n ? n : i.Code.Name![^1] - '0';
+    public static int Number(Instruction i) => i.Operand is int n ? n : i.Code.Name![^1] - '0';
 
     private static readonly Dictionary<string, OpCode> s_long = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
         .Select(f => (OpCode)f.GetValue(null)!).Where(c => !c.Name!.EndsWith(".s", StringComparison.Ordinal)).ToDictionary(c => c.Name!);
@@ -195,15 +216,14 @@ internal sealed partial class Emitter
                 Branch(frame, s_long[name], i.Target);
                 return true;
             case "beq" or "bge" or "bgt" or "ble" or "blt" or "bne.un" or "bge.un" or "bgt.un" or "ble.un" or "blt.un":
-                Pop();
-                Pop();
+                Compared(frame, i);
                 Branch(frame, s_long[name], i.Target);
                 return true;
             case "switch":
                 Pop();
                 Merge();
                 foreach (int target in (int[])i.Operand!)
-                    frame.StackAt.TryAdd(target, [.. _stack]);
+                    Join(frame, target);
                 _il.Emit(OpCodes.Switch, ((int[])i.Operand!).Select(t => frame.Labels[t]).ToArray());
                 return true;
 
@@ -223,7 +243,7 @@ internal sealed partial class Emitter
         if (name.StartsWith("ldc.i4.", StringComparison.Ordinal))
         {
             _il.Emit(i.Code);
-            Push(typeof(int), constant: true);
+            _stack.Add(new(typeof(int), Constant: true, Bit: name is "ldc.i4.0" or "ldc.i4.1"));
             return true;
         }
         if (!Memory(frame, i, name) && !Arithmetic(frame, i, name))
@@ -247,25 +267,28 @@ internal sealed partial class Emitter
 
     private void LoadBinding(Binding binding)
     {
-        if (binding.Variable is null)
+        if (binding.Alias is { } alias)
         {
-            Address(binding.Alias!);
-            Push(binding.Type, place: binding.Alias);
+            Address(alias);
+            Push(binding.Type, place: alias);
+            return;
         }
+        Place place = binding.Copy ?? new(binding.Variable!, []);
+        if (place.Path.Length == 0)
+            Load(place.Variable);
         else
         {
-            Load(binding.Variable);
-            Push(binding.Type, binding.Constant);
+            Address(place);
+            _il.Emit(OpCodes.Ldobj, binding.Type);
         }
+        Push(binding.Type, binding.Constant, from: Copyable(place, binding.Type));
     }
 
     private void LoadAddress(Binding binding)
     {
-        Place place = new(binding.Variable!, []);
+        Place place = binding.Copy ?? new(binding.Variable!, []);
         Address(place);
         Push(binding.Type.MakeByRefType(), place: place);
-        if (binding.Variable!.Argument >= 0 && !Rules.IsView(binding.Type))
-            _facts.ChangedArguments.Add(binding.Variable.Argument);
     }
 
     private void StoreBinding(Binding binding)
@@ -283,8 +306,7 @@ internal sealed partial class Emitter
         }
         Escape(value);
         binding.Constant = binding.Single && value.Constant;
-        if (binding.Variable!.Argument >= 0)
-            _facts.ChangedArguments.Add(binding.Variable.Argument);
-        Store(binding.Variable);
+        Change(new(binding.Variable!, []));
+        Store(binding.Variable!);
     }
 }

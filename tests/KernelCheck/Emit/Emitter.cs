@@ -6,7 +6,8 @@ namespace MoeFromScratch.KernelCheck;
 
 /// <summary>
 /// Re-emits a kernel, with all it calls inlined, as one method that returns where its threads wait and goes on from there by a switch:
-/// <c>int body(Machine m, ref TFrame frame, ref TArgs args)</c>. Two walks: the first finds out what must live in the frame.
+/// <c>int body(Machine m, ref TFrame frame, ref TArgs args)</c>. Three walks: the first finds out
+/// which arguments need a variable of their own, the second what must live in the frame.
 /// </summary>
 internal sealed partial class Emitter
 {
@@ -21,13 +22,18 @@ internal sealed partial class Emitter
     private readonly List<Label> _resume = [];
     private readonly List<(MethodBase Method, int Offset)> _calls = [];
     private readonly Dictionary<Type, Stack<Variable>> _free = [];
-    private readonly List<Variable> _active = [];
-    private bool _final;   // the second walk
-    private int _variables;
+    private readonly List<Variable> _active = [], _held = [];
+    private readonly List<Frame> _frames = [];
+    private readonly int _walk;
+    private bool IsLast => _walk == 3;
+    private int _variables, _bindings;
 
-    private Emitter(MethodInfo kernel, Type argsType, Facts facts, Type frame)
+    /// <summary>Structs of more bytes are read where the launch has them.</summary>
+    private const int SmallArgument = 32;
+
+    private Emitter(MethodInfo kernel, Type argsType, Facts facts, int walk, Type frame)
     {
-        (_kernel, _argsType, _facts, _frame) = (kernel, argsType, facts, frame);
+        (_kernel, _argsType, _facts, _walk, _frame) = (kernel, argsType, facts, walk, frame);
         _method = new DynamicMethod(kernel.Name, typeof(int), [typeof(Machine), frame.MakeByRefType(), argsType.MakeByRefType()],
             typeof(Emitter).Module, skipVisibility: true)
         {
@@ -42,13 +48,18 @@ internal sealed partial class Emitter
         RuntimeHelpers.RunClassConstructor(typeof(Arena).TypeHandle);
         RuntimeHelpers.RunClassConstructor(typeof(Shadow).TypeHandle);
         Facts facts = new();
-        Emitter first = new(kernel, argsType, facts, typeof(ValueTuple));
-        first.Emit();
-        if (first._syncs.Count == 0)
+        new Emitter(kernel, argsType, facts, 1, typeof(ValueTuple)).Emit();
+        facts = new() { Changed = facts.Changed, Escaped = facts.Escaped };
+        Emitter second = new(kernel, argsType, facts, 2, typeof(ValueTuple));
+        second.Emit();
+        if (second._syncs.Count == 0)
         {
             facts.Saved.Clear();
             facts.Resident.Clear();
         }
+        // Arguments that nobody changes are found where the launch has them.
+        foreach (int number in facts.ArgumentAt.Where(a => !facts.ChangedArguments.Contains(a.Value)).Select(a => a.Key))
+            facts.Saved.Remove(number);
         foreach (int number in facts.Resident)
             facts.Saved.TryAdd(number, facts.Types[number]);
         List<Type> types = [];
@@ -58,9 +69,9 @@ internal sealed partial class Emitter
             types.Add(Kept(type));
         }
         Type frame = Tuples.Of(types.ToArray());
-        Emitter second = new(kernel, argsType, facts, frame) { _final = true };
-        second.Emit();
-        return new(second._method, ViewChecks.Of(argsType), frame, second._syncs, second._sites);
+        Emitter last = new(kernel, argsType, facts, 3, frame);
+        last.Emit();
+        return new(last._method, ViewChecks.Of(argsType), frame, last._syncs, last._sites);
     }
 
     /// <summary>References are kept as addresses: what they refer to does not move.</summary>
@@ -73,9 +84,10 @@ internal sealed partial class Emitter
         for (int i = 0; i < args.Length; i++)
         {
             Type type = parameters[i].ParameterType;
-            args[i] = new(type) { Variable = Take(type) };
+            args[i] = Own(new(_bindings++, type));
             args[i].Variable!.Argument = i;
-            if (!_facts.ChangedArguments.Contains(i))
+            _facts.ArgumentAt[args[i].Variable!.Number] = i;
+            if (!_facts.ChangedArguments.Contains(i) && !IsInArgs(args[i].Variable!))
                 LoadArgument(args[i].Variable!);
         }
         Label start = _il.DefineLabel(), table = _il.DefineLabel();
@@ -103,10 +115,15 @@ internal sealed partial class Emitter
 
     private void LoadArgument(Variable variable)
     {
-        _il.Emit(OpCodes.Ldarg_2);
-        Tuples.EmitAddress(_il, _argsType, variable.Argument);
+        ArgumentAddress(variable);
         _il.Emit(OpCodes.Ldobj, variable.Type);
         Store(variable);
+    }
+
+    private void ArgumentAddress(Variable variable)
+    {
+        _il.Emit(OpCodes.Ldarg_2);
+        Tuples.EmitAddress(_il, _argsType, variable.Argument);
     }
 
     // variables
@@ -115,20 +132,32 @@ internal sealed partial class Emitter
     {
         Variable variable = _free.TryGetValue(type, out Stack<Variable>? free) && free.TryPop(out Variable? again)
             ? again : new(_variables++, type, _il.DeclareLocal(type));
+        variable.Owner = -1;
         _facts.Types[variable.Number] = type;
         _active.Add(variable);
         return variable;
     }
 
+    private Binding Own(Binding binding)
+    {
+        binding.Variable = Take(binding.Type);
+        binding.Variable.Owner = binding.Number;
+        return binding;
+    }
+
     private void Release(Variable variable)
     {
+        Forget(variable);
         _active.Remove(variable);
         if (!_free.TryGetValue(variable.Type, out Stack<Variable>? free))
             _free[variable.Type] = free = new();
         free.Push(variable);
     }
 
-    private bool IsResident(Variable variable) => _final && _facts.Resident.Contains(variable.Number);
+    private bool IsResident(Variable variable) => IsLast && _facts.Resident.Contains(variable.Number);
+
+    /// <summary>A large argument that nobody changes needs no copy.</summary>
+    private bool IsInArgs(Variable variable) => IsLast && IsFixed(variable) && Layout.SizeOf(variable.Type) > SmallArgument;
 
     private void FieldAddress(Variable variable)
     {
@@ -138,17 +167,23 @@ internal sealed partial class Emitter
 
     private void Load(Variable variable)
     {
-        if (!IsResident(variable))
-            _il.Emit(OpCodes.Ldloc, variable.Local);
-        else
+        if (IsResident(variable))
         {
             FieldAddress(variable);
             _il.Emit(OpCodes.Ldobj, Kept(variable.Type));
         }
+        else if (IsInArgs(variable))
+        {
+            ArgumentAddress(variable);
+            _il.Emit(OpCodes.Ldobj, variable.Type);
+        }
+        else
+            _il.Emit(OpCodes.Ldloc, variable.Local);
     }
 
     private void Store(Variable variable)
     {
+        Forget(variable);
         _il.Emit(OpCodes.Stloc, variable.Local);
         if (IsResident(variable))
             Save(variable);
@@ -174,6 +209,8 @@ internal sealed partial class Emitter
     {
         if (IsResident(place.Variable))
             FieldAddress(place.Variable);
+        else if (IsInArgs(place.Variable))
+            ArgumentAddress(place.Variable);
         else
             _il.Emit(OpCodes.Ldloca, place.Variable.Local);
         foreach (FieldInfo field in place.Path)
@@ -186,13 +223,35 @@ internal sealed partial class Emitter
         if (value.Place is not { } place)
             return;
         _facts.Resident.Add(place.Variable.Number);
+        if (_walk == 1)
+            _facts.Escaped.Add(place.Variable.Owner);
+        Change(place);
+    }
+
+    /// <summary>What lies there is about to be another value.</summary>
+    private void Change(Place? place)
+    {
+        if (place is null)
+            return;
+        if (_walk == 1)
+            _facts.Changed.Add(place.Variable.Owner);
         if (place.Variable.Argument >= 0)
             _facts.ChangedArguments.Add(place.Variable.Argument);
+        Forget(place.Variable);
+    }
+
+    /// <summary>No value on the stack can be read again from this variable.</summary>
+    private void Forget(Variable variable)
+    {
+        for (int n = 0; n < _stack.Count; n++)
+            if (_stack[n].From?.Variable == variable)
+                _stack[n] = _stack[n] with { From = null };
     }
 
     // the evaluation stack
 
-    private void Push(Type type, bool constant = false, Place? place = null) => _stack.Add(new(type, constant, place));
+    private void Push(Type type, bool constant = false, Place? place = null, Place? from = null) =>
+        _stack.Add(new(type, constant, place, from));
 
     private Value Pop()
     {
@@ -211,12 +270,13 @@ internal sealed partial class Emitter
             if (value.Place is not null)
             {
                 _il.Emit(OpCodes.Pop);
+                _held.Add(value.Place.Variable);
                 spilled.Add((value, null));
                 continue;
             }
             Variable variable = Take(value.Type);
             Store(variable);
-            spilled.Add((value, variable));
+            spilled.Add((value with { From = null }, variable));
         }
         return spilled;
     }
@@ -227,7 +287,10 @@ internal sealed partial class Emitter
         {
             (Value value, Variable? variable) = spilled[i];
             if (variable is null)
+            {
                 Address(value.Place!);
+                _held.Remove(value.Place!.Variable);
+            }
             else
             {
                 Load(variable);
@@ -241,10 +304,11 @@ internal sealed partial class Emitter
     private void Wait(SyncKind kind, string name, int site)
     {
         List<(Value, Variable?)> spilled = Spill();
-        foreach (Variable variable in _active)
+        HashSet<Variable> live = Live();
+        foreach (Variable variable in live)
             _facts.Saved.TryAdd(variable.Number, variable.Type);
         _syncs.Add(new(kind, name, site));
-        Variable[] kept = _final ? [.. _active.Where(v => _facts.Saved.ContainsKey(v.Number) && !IsResident(v) && !IsFixed(v))] : [];
+        Variable[] kept = IsLast ? [.. live.Where(v => !IsResident(v) && !IsFixed(v))] : [];
         foreach (Variable variable in kept)
             Save(variable);
         _il.Emit(OpCodes.Ldc_I4, _syncs.Count);
@@ -255,6 +319,22 @@ internal sealed partial class Emitter
         foreach (Variable variable in kept)
             Restore(variable);
         Reload(spilled);
+    }
+
+    /// <summary>What the methods that are on their way may still read, and what stands for values on the stack.</summary>
+    private HashSet<Variable> Live()
+    {
+        HashSet<Variable> live = [.. _held, .. _active.Where(v => v.Owner < 0)];
+        foreach (Frame frame in _frames)
+        {
+            HashSet<int> slots = Liveness.Of(frame.Method, frame.Code, frame.Args.Length).GetValueOrDefault(frame.Next, []);
+            foreach (int slot in slots)
+            {
+                Binding binding = slot < frame.Args.Length ? frame.Args[slot] : frame.Locals[slot - frame.Args.Length];
+                live.Add((binding.Alias ?? binding.Copy)?.Variable ?? binding.Variable!);
+            }
+        }
+        return live;
     }
 
     /// <summary>An argument that nobody changes is loaded at each turn.</summary>

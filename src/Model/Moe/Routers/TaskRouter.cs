@@ -38,12 +38,12 @@ public sealed class TaskRouter(TaskRouterConfig config, Gate gate, Tensor embedd
     public override Routing Route(Tape g, Tensor x, in RouterContext context)
     {
         Tensor task = context.Task ?? throw new ArgumentException("the model routes by task, and the batch does not say which");
-        Tensor logits = gate.Logits(g, embedding, context);                 // [N, E] for all tasks, whatever the batch
-        Tensor probs = g.Softmax(logits);                                   // [N, E]
-        Tensor selected = g.New(probs.Shape);                               // [N, E]
+        Tensor logits = g.GatherRows(gate.Logits(g, embedding, context), task);     // [T, E] out of [N, E], all tasks, whatever the batch
+        Tensor probs = g.Softmax(logits);                                           // [T, E]
+        Tensor selected = g.New(probs.Shape);                                       // [T, E]
         g.Backend.SelectTopK(probs, config.TopK, selected);
         g.PublishConstant(selected);
-        Tensor weights = Weights(g, probs, selected, config.Renormalize);   // [N, E]
-        return Routing.Plan(g, g.GatherRows(logits, task), g.GatherRows(probs, task), g.GatherRows(selected, task), g.GatherRows(weights, task), config.TopK);
+        Tensor weights = Weights(g, probs, selected, config.Renormalize);           // [T, E]
+        return Routing.Plan(g, logits, probs, selected, weights, config.TopK);
     }
 }
