@@ -20,6 +20,12 @@ public struct LadderArgs
     public Flag IsAligned, YIsAligned;
 }
 
+/// <summary>The rows of a tile, and whose they are.</summary>
+internal struct TileRows
+{
+    public int First, End, Expert;
+}
+
 /// <summary>What the rungs have in common: where a tile lies, and what is read beyond a matrix.</summary>
 internal static class LadderTile
 {
