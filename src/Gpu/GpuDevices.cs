@@ -28,7 +28,7 @@ public readonly record struct GpuCounts(long Launches, long HostCrossings, long 
 public static partial class GpuDevices
 {
     private const string NoPackage =
-        "built without the package ILGPU, which no package source had; add one that has it, as nuget.org does, and build again with --force";
+        "built without the package ILGPU, which no package source had; add one that has it and build again with --force";
 
     private const string SimulationKind = "ilgpu-cpu";
 
