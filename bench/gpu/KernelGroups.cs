@@ -3,7 +3,7 @@ using MoeFromScratch.Tensors;
 namespace MoeFromScratch.Bench.Gpu;
 
 /// <summary>The kernels of a model at the sizes of real ones. Bytes are those of inputs and outputs, each counted once.</summary>
-internal static class KernelGroups
+internal static partial class KernelGroups
 {
     private const double F = sizeof(float);
 
@@ -17,7 +17,12 @@ internal static class KernelGroups
             Tensor x = bed.Zeros([s.Copied]), y = bed.New([s.Copied]);
             return [new($"copy {s.Copied >> 18} MiB", 2 * F * s.Copied, 0, () => bed.Backend.Copy(x, y))];
         },
-        bed => [Linear(bed, s.Square, s.Square, s.Square, DType.F32)],
+        bed =>
+        {
+            List<Kernel> products = [Linear(bed, s.Square, s.Square, s.Square, DType.F32)];
+            AddRungs(bed, s.Square, products);
+            return products;
+        },
     ];
 
     public static IEnumerable<Func<Bed, IEnumerable<Kernel>>> All(Sizes s)
@@ -30,6 +35,9 @@ internal static class KernelGroups
         foreach (MoeShape shape in s.Moe)
             yield return bed => Moe(bed, shape, s.MoeTokens);
     }
+
+    /// <summary>Every rung of the ladder, which are reached through ILGPU's own backend.</summary>
+    static partial void AddRungs(Bed bed, int side, List<Kernel> kernels);
 
     private static Kernel Linear(Bed bed, int t, int d, int n, DType type)
     {
