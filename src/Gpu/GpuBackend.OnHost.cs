@@ -22,14 +22,6 @@ public sealed partial class GpuBackend
         host.Backend.LinearGradWeight(host.In(dy), host.In(x), host.Out(dw));
     }
 
-    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
-        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
-    {
-        using Crossing host = new(this);
-        host.Backend.AttentionGrad(host.In(q), host.In(k), host.In(v), host.In(sequences), host.Maybe(visible), host.Maybe(sinks), layout,
-            host.In(y), host.In(lse), host.In(dy), host.MaybeOut(dq), host.MaybeOut(dk), host.MaybeOut(dv), host.MaybeOut(dsinks));
-    }
-
     public void GroupedLinearGradWeight(Tensor dy, Tensor x, SlotRange range, ReadOnlySpan<Tensor?> dw)
     {
         using Crossing host = new(this);

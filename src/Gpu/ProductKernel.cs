@@ -35,6 +35,51 @@ internal static class ProductTile
 
     /// <summary>Floats from one k to the next in shared memory: neighbours in k do not share a bank.</summary>
     public const int Row = 68;
+
+    /// <summary>Four elements of a row into a tile in which k is the slow index.</summary>
+    public static void Turn(ArrayView<float> tile, int row, int k, F4 v)
+    {
+        tile[k * Row + row] = v.X;
+        tile[(k + 1) * Row + row] = v.Y;
+        tile[(k + 2) * Row + row] = v.Z;
+        tile[(k + 3) * Row + row] = v.W;
+    }
+
+    /// <summary>sums += the products of both tiles, of four rows from m on with four from n on.</summary>
+    public static Sums16 Multiply(ArrayView<float> xs, ArrayView<float> ws, int m, int n, Sums16 sums)
+    {
+        for (int i = 0; i < K; i++)
+        {
+            F4 left = xs.AsAligned(16).Cast<F4>()[(i * Row + m) >> 2], right = ws.AsAligned(16).Cast<F4>()[(i * Row + n) >> 2];
+            sums = Sums16.MulAdd(left, right, sums);
+        }
+        return sums;
+    }
+}
+
+/// <summary>Sums of four rows and four columns, which a thread keeps in registers.</summary>
+internal struct Sums16
+{
+    public F4 R0, R1, R2, R3;
+
+    /// <summary>c + a · bᵀ</summary>
+    public static Sums16 MulAdd(F4 a, F4 b, Sums16 c) => new() { R0 = MulAdd(a.X, b, c.R0), R1 = MulAdd(a.Y, b, c.R1), R2 = MulAdd(a.Z, b, c.R2), R3 = MulAdd(a.W, b, c.R3) };
+
+    /// <summary>Rows times a factor each.</summary>
+    public static Sums16 Scaled(Sums16 x, F4 f) => new() { R0 = Scaled(x.R0, f.X), R1 = Scaled(x.R1, f.Y), R2 = Scaled(x.R2, f.Z), R3 = Scaled(x.R3, f.W) };
+
+    /// <summary>Rows become columns.</summary>
+    public static Sums16 Turned(Sums16 x) => new()
+    {
+        R0 = new() { X = x.R0.X, Y = x.R1.X, Z = x.R2.X, W = x.R3.X },
+        R1 = new() { X = x.R0.Y, Y = x.R1.Y, Z = x.R2.Y, W = x.R3.Y },
+        R2 = new() { X = x.R0.Z, Y = x.R1.Z, Z = x.R2.Z, W = x.R3.Z },
+        R3 = new() { X = x.R0.W, Y = x.R1.W, Z = x.R2.W, W = x.R3.W },
+    };
+
+    private static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
+
+    private static F4 Scaled(F4 x, float f) => new() { X = x.X * f, Y = x.Y * f, Z = x.Z * f, W = x.W * f };
 }
 
 /// <summary>Which rows a tile covers.</summary>
@@ -139,7 +184,7 @@ internal struct ProductKernel<TRows, TInput, TWeight> : IKernel<ProductArgs>
         int m = (Group.IdxX >> 4) << 2, n = (Group.IdxX & 15) << 2;                // its part of the tile
         int from = rows.First + loadRow;
         long w = rows.Expert * a.WExpert + (long)(column + loadRow) * a.K;
-        F4 c0 = default, c1 = default, c2 = default, c3 = default;
+        Sums16 sums = default;
         for (int k0 = 0; k0 < a.K; k0 += ProductTile.K)
         {
             int k = k0 + loadK;
@@ -148,23 +193,16 @@ internal struct ProductKernel<TRows, TInput, TWeight> : IKernel<ProductArgs>
                 x4 = a.IsAligned && k < a.K ? TInput.Four(a, from, k) : Loose(a, from, k);
             if (column + loadRow < a.N)
                 w4 = a.IsAligned && k < a.K ? TWeight.Four(a.W, w + k) : LooseWeight(a, w, k);
-            Turn(xs, loadRow, loadK, x4);
-            Turn(ws, loadRow, loadK, w4);
+            ProductTile.Turn(xs, loadRow, loadK, x4);
+            ProductTile.Turn(ws, loadRow, loadK, w4);
             Group.Barrier();
-            for (int i = 0; i < ProductTile.K; i++)
-            {
-                F4 left = xs.AsAligned(16).Cast<F4>()[(i * ProductTile.Row + m) >> 2], right = ws.AsAligned(16).Cast<F4>()[(i * ProductTile.Row + n) >> 2];
-                c0 = MulAdd(left.X, right, c0);
-                c1 = MulAdd(left.Y, right, c1);
-                c2 = MulAdd(left.Z, right, c2);
-                c3 = MulAdd(left.W, right, c3);
-            }
+            sums = ProductTile.Multiply(xs, ws, m, n, sums);
             Group.Barrier();
         }
-        Store(a, rows, rows.First + m, column + n, c0);
-        Store(a, rows, rows.First + m + 1, column + n, c1);
-        Store(a, rows, rows.First + m + 2, column + n, c2);
-        Store(a, rows, rows.First + m + 3, column + n, c3);
+        Store(a, rows, rows.First + m, column + n, sums.R0);
+        Store(a, rows, rows.First + m + 1, column + n, sums.R1);
+        Store(a, rows, rows.First + m + 2, column + n, sums.R2);
+        Store(a, rows, rows.First + m + 3, column + n, sums.R3);
     }
 
     private static F4 Loose(ProductArgs a, int row, int k) => new()
@@ -182,16 +220,6 @@ internal struct ProductKernel<TRows, TInput, TWeight> : IKernel<ProductArgs>
         Z = k + 2 < a.K ? TWeight.At(a.W, start + k + 2) : 0,
         W = k + 3 < a.K ? TWeight.At(a.W, start + k + 3) : 0,
     };
-
-    private static void Turn(ArrayView<float> tile, int row, int k, F4 v)
-    {
-        tile[k * ProductTile.Row + row] = v.X;
-        tile[(k + 1) * ProductTile.Row + row] = v.Y;
-        tile[(k + 2) * ProductTile.Row + row] = v.Z;
-        tile[(k + 3) * ProductTile.Row + row] = v.W;
-    }
-
-    private static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
 
     private static void Store(ProductArgs a, TileRows rows, int row, int column, F4 c)
     {
