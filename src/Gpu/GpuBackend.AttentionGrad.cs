@@ -12,10 +12,14 @@ public sealed partial class GpuBackend
         Check.AttentionGrad(q, k, v, sinks, y, dy, dq, dk, dv, dsinks);
         if (q.Rows == 0)
             return;
-        int heads = q.Rows * layout.Heads;
         Tensor delta = this.New([q.Rows, layout.Heads]);
-        Fill(delta, 0);
-        RowDot(dy.View([heads, layout.ValueDim]), y.View([heads, layout.ValueDim]), delta.View([heads]));
+        AttentionArgs args = Arguments(q, k, v, sequences, visible, layout, lse);
+        args.Dy = View<float>(dy);
+        args.Delta = View<float>(delta);
+        args.Y = View<float>(y);
+        args.IsAligned &= IsAligned(dy, layout.ValueDim);
+        int warps = Math.Max(1, GroupSize / _accelerator.WarpSize);
+        Launch<AttentionDeltaKernel, AttentionArgs>(new Index3D((q.Rows * layout.Heads + warps - 1) / warps, 1, 1), GroupSize, args);
         if (dsinks is not null)
             Run<SinkGradStep>(ColumnSums.Blocks(layout.Heads, GroupSize), delta.Count, new Step
             {
@@ -26,10 +30,6 @@ public sealed partial class GpuBackend
                 C = View<float>(lse),
                 Y = View<float>(dsinks),
             });
-        AttentionArgs args = Arguments(q, k, v, sequences, visible, layout, lse);
-        args.Dy = View<float>(dy);
-        args.Delta = View<float>(delta);
-        args.IsAligned &= IsAligned(dy, layout.ValueDim);
         Gradient<QueryGradient>(args, dq, layout.Heads, layout.HeadDim);
         Gradient<KeyGradient>(args, dk, layout.KvHeads, layout.HeadDim);
         Gradient<ValueGradient>(args, dv, layout.KvHeads, layout.ValueDim);
@@ -43,6 +43,26 @@ public sealed partial class GpuBackend
             return;
         args.Y = View<float>(y);
         Launch<AttentionGradKernel<TGradient>, AttentionArgs>(AttentionTiles(y.Rows, heads, dim), AttentionTile.Threads, args);
+    }
+}
+
+/// <summary>delta[t,h] = Σ_d dy · y: a warp for each.</summary>
+internal struct AttentionDeltaKernel : IKernel<AttentionArgs>
+{
+    public static void Run(AttentionArgs a)
+    {
+        int row = Grid.IdxX * (Group.DimX / Warp.WarpSize) + Group.IdxX / Warp.WarpSize;
+        if (row >= a.Rows * a.Heads)
+            return;
+        float sum = 0;
+        for (int d = Warp.LaneIdx; d < a.ValueDim; d += Warp.WarpSize)
+        {
+            long i = (long)row * a.ValueDim + d;
+            sum += a.Dy[i] * a.Y[i];
+        }
+        sum = Dots.Sum(sum);
+        if (Warp.LaneIdx == 0)
+            a.Delta[row] = sum;
     }
 }
 
