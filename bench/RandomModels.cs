@@ -28,8 +28,11 @@ internal static class RandomModels
     }
 
     /// <summary>Makes one in memory.</summary>
-    public static LanguageModel Create(IBackend backend, ModelConfig config, DType dtype) =>
-        LanguageModel.Create(backend, new FromScratch(), config, new Source(backend, dtype), trainable: false);
+    public static LanguageModel Create(IBackend backend, ModelConfig config, DType dtype)
+    {
+        using IBackend host = CpuBackend.Create();
+        return LanguageModel.Create(backend, new FromScratch(), config, new Source(host, dtype), trainable: false);
+    }
 
     /// <summary>Text for one of them.</summary>
     public static int[] Tokens(int count, int below)
@@ -48,7 +51,7 @@ internal static class RandomModels
     };
 
     /// <summary>Normal numbers with variance 1 / D, so that no layer grows; a pool of a million of them, each tensor from another place in it.</summary>
-    private sealed class Source(IBackend backend, DType dtype) : IWeightSource
+    private sealed class Source(IBackend host, DType dtype) : IWeightSource
     {
         private readonly float[] _pool = [.. Enumerable.Range(0, 1 << 20).Select(static i => new CounterRandom(1, 2).Normal((ulong)i))];
         private int _tensors;
@@ -65,7 +68,7 @@ internal static class RandomModels
             if (!matrix || dtype == DType.F32)
                 return wide;
             Tensor narrow = new(shape, dtype, new NativeStorage(shape.Count * dtype.Size()));
-            backend.Copy(wide, narrow);
+            host.Copy(wide, narrow);
             return narrow;
         }
     }

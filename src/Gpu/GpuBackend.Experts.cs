@@ -24,31 +24,19 @@ public sealed partial class GpuBackend
     private void ManyExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
         where TOp : struct, IUnary
     {
-        ProductArgs into = new()
-        {
-            X = View<float>(x),
-            X2 = ArrayView<float>.Empty,
-            Index = View<int>(slots.Token),
-            N = a.Cols,
-            K = x.Cols,
-            IsAligned = IsAligned(x, x.Cols),
-        };
-        Grouped<GatheredInput>(gate, slots.Range, into with { Y = View<float>(a) }, a.Rows);
-        Grouped<GatheredInput>(up, slots.Range, into with { Y = View<float>(b) }, a.Rows);
+        Multiply<ExpertRows, GatheredInput>(gate.DType, Product(Picked(x, slots), gate.Matrix, slots.Range, a));
+        Multiply<ExpertRows, GatheredInput>(up.DType, Product(Picked(x, slots), up.Matrix, slots.Range, b));
         Tensor results = this.New([a.Rows, y.Cols]);
-        Grouped<GatedInput<TOp>>(down, slots.Range, new ProductArgs
-        {
-            X = View<float>(a),
-            X2 = View<float>(b),
-            Index = ArrayView<int>.Empty,
-            Y = View<float>(results),
-            N = y.Cols,
-            K = a.Cols,
-            IsAligned = IsAligned(a, a.Cols) && IsAligned(b, a.Cols),
-        }, a.Rows);
+        Multiply<ExpertRows, GatedInput<TOp>>(down.DType, Product(Middle(a, b), down.Matrix, slots.Range, results));
         Combine(results, slots.Weight, slots.Token, slots.Range, y);
         this.Free(results);
     }
+
+    /// <summary>The tokens' rows of x for the slots.</summary>
+    private MatrixView Picked(Tensor x, in ExpertSlots slots) => Matrix(x) with { Index = View<int>(slots.Token) };
+
+    /// <summary>f(a) · b for the slots.</summary>
+    private MatrixView Middle(Tensor a, Tensor b) => Matrix(a) with { Gated = View<float>(b), IsAligned = IsAligned(a, a.Cols) && IsAligned(b, b.Cols) };
 
     /// <summary>Two launches: hidden units, a warp for each of every slot; outputs, a warp for each of every token, over its slots.</summary>
     private void FewExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
@@ -142,6 +130,7 @@ public sealed partial class GpuBackend
         {
             View = new ElementView { Floats = floats ? view.Cast<float>() : ArrayView<float>.Empty, Halves = floats ? ArrayView<ushort>.Empty : view.Cast<ushort>() },
             Distance = distance / type.Size(),
+            Cols = w[0].Cols,
             DType = type,
             IsAligned = aligned,
         };
@@ -184,8 +173,11 @@ internal readonly struct Stacked(DeviceMemory memory, DeviceStorage? copies) : I
 {
     public ElementView View { get; init; }
     public long Distance { get; init; }
+    public int Cols { get; init; }
     public DType DType { get; init; }
     public bool IsAligned { get; init; }
+
+    public MatrixView Matrix => new() { Elements = View, Distance = Distance, Cols = Cols, IsAligned = IsAligned };
 
     public void Dispose()
     {

@@ -26,16 +26,7 @@ public sealed partial class GpuBackend
         else if (x.Rows <= FewRows)
             LinearOfFew(x, w, y);
         else
-            Multiply<DenseRows, PlainInput>(w.DType, new ProductArgs
-            {
-                X = View<float>(x),
-                W = Elements(w),
-                Y = View<float>(y),
-                M = x.Rows,
-                N = w.Rows,
-                K = x.Cols,
-                IsAligned = IsAligned(x, x.Cols) && IsAligned(w, x.Cols),
-            }, Tiles(x.Rows));
+            Multiply<DenseRows, PlainInput>(w.DType, Product(Matrix(x), Matrix(w), default, y));
     }
 
     public void GroupedLinear(Tensor x, SlotRange range, ReadOnlySpan<Tensor> w, Tensor y)
@@ -49,77 +40,43 @@ public sealed partial class GpuBackend
         if (w.Length == 0 || x.Rows == 0)
             return;
         using Stacked stacked = Stack(w);
-        Grouped<PlainInput>(stacked, range, new ProductArgs { X = View<float>(x), Y = View<float>(y), N = y.Cols, K = x.Cols, IsAligned = IsAligned(x, x.Cols) }, x.Rows);
+        Multiply<ExpertRows, PlainInput>(stacked.DType, Product(Matrix(x), stacked.Matrix, range, y));
     }
 
-    public void LinearGradInput(Tensor dy, Tensor w, Tensor dx)
-    {
-        Check.F32(dy);
-        Check.Weight(w, dy.Cols, w.Cols);
-        Check.Matrix(dx, dy.Rows, w.Cols);
-        MultiplyByRows(w.DType, new ProductArgs { X = View<float>(dy), W = Elements(w), Y = View<float>(dx), M = dy.Rows, N = w.Cols, K = dy.Cols, Slots = Slots(default, dy.Rows) });
-    }
-
-    public void GroupedLinearGradInput(Tensor dy, SlotRange range, ReadOnlySpan<Tensor> w, Tensor dx)
-    {
-        Check.F32(dy);
-        Check.Matrix(dx, dy.Rows, dx.Cols);
-        SlotRange readable = Readable(range);
-        Check.Experts(readable, dy.Rows, w.Length);
-        foreach (Tensor one in w)
-            Check.Weight(one, dy.Cols, dx.Cols);
-        if (w.Length == 0)
-            return;
-        using Stacked stacked = Stack(w);
-        MultiplyByRows(stacked.DType, new ProductArgs
-        {
-            X = View<float>(dy),
-            W = stacked.View,
-            WExpert = stacked.Distance,
-            Y = View<float>(dx),
-            M = dy.Rows,
-            N = dx.Cols,
-            K = dy.Cols,
-            Slots = Slots(range, dy.Rows),
-        });
-    }
-
-    private void MultiplyByRows(DType weights, ProductArgs args)
-    {
-        Index3D grid = new(Blocks(args.N), args.M, 1);
-        switch (weights)
-        {
-            case DType.F32: Launch<RowsProductKernel<F32>, ProductArgs>(grid, GroupSize, args); break;
-            case DType.BF16: Launch<RowsProductKernel<BF16>, ProductArgs>(grid, GroupSize, args); break;
-            default: Launch<RowsProductKernel<F16>, ProductArgs>(grid, GroupSize, args); break;
-        }
-    }
-
-    /// <summary>One product per expert of the range: tiles are laid over the segments in their order, at most one of each not full.</summary>
-    private void Grouped<TInput>(in Stacked w, in SlotRange range, ProductArgs args, int rows) where TInput : struct, IProductInput
-    {
-        args.W = w.View;
-        args.WExpert = w.Distance;
-        args.Slots = Slots(range, rows);
-        args.M = rows;
-        args.IsAligned &= w.IsAligned && args.K % 4 == 0;
-        Multiply<ExpertRows, TInput>(w.DType, args, Tiles(rows) + (range.Offsets is null ? 0 : range.Count));
-    }
-
-    private static int Tiles(int rows) => (rows + ProductTile.M - 1) / ProductTile.M;
-
-    private void Multiply<TRows, TInput>(DType weights, ProductArgs args, int tiles)
+    /// <summary>
+    /// y = x · wᵀ. With experts there is a product for each of the range: tiles are laid over the segments in their order, at most one of
+    /// each not full.
+    /// </summary>
+    private void Multiply<TRows, TInput>(DType weights, ProductArgs args)
         where TRows : struct, IProductRows
         where TInput : struct, IProductInput
     {
-        Index3D grid = new((args.N + ProductTile.N - 1) / ProductTile.N, tiles, 1);
         switch (weights)
         {
-            case DType.F32: Launch<ProductKernel<TRows, TInput, F32>, ProductArgs>(grid, ProductTile.Threads, args); break;
-            case DType.BF16: Launch<ProductKernel<TRows, TInput, BF16>, ProductArgs>(grid, ProductTile.Threads, args); break;
-            default: Launch<ProductKernel<TRows, TInput, F16>, ProductArgs>(grid, ProductTile.Threads, args); break;
+            case DType.F32: Launch<ProductKernel<TRows, TInput, F32>, ProductArgs>(TileGrid(args), ProductTile.Threads, args); break;
+            case DType.BF16: Launch<ProductKernel<TRows, TInput, BF16>, ProductArgs>(TileGrid(args), ProductTile.Threads, args); break;
+            default: Launch<ProductKernel<TRows, TInput, F16>, ProductArgs>(TileGrid(args), ProductTile.Threads, args); break;
         }
     }
+
+    private ProductArgs Product(MatrixView left, MatrixView right, in SlotRange range, Tensor y, bool adds = false) => new()
+    {
+        Left = left,
+        Right = right,
+        Y = View<float>(y),
+        Slots = Slots(range, y.Rows),
+        M = y.Rows,
+        N = y.Cols,
+        K = left.Cols,
+        Adds = adds,
+        IsAligned = IsAligned(y, y.Cols),
+    };
+
+    private MatrixView Matrix(Tensor x) => new() { Elements = Elements(x), Cols = x.Cols, IsAligned = IsAligned(x, x.Cols) };
+
+    private static Index3D TileGrid(ProductArgs args) => new(Tiles(args.N, ProductTile.N), Tiles(args.M, ProductTile.M) + args.Slots.Count, 1);
+
+    private static int Tiles(int outputs, int each) => (outputs + each - 1) / each;
 
     /// <summary>
     /// Waits for others that depend on nothing that waits: queries, keys and values are one launch, and go before the steps that were asked for

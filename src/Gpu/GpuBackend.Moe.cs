@@ -183,8 +183,9 @@ public sealed partial class GpuBackend
         (int from, int to) = Check.Slots(readable, x.Rows);
         Check.Indices(Readable(index), from, to, y.Rows);
         SlotView slots = Slots(range, x.Rows);
-        Rows<CombineStep>(y.Rows, y.Cols, new Step
+        Step step = new()
         {
+            Cols = y.Cols,
             A = View<float>(x),
             B = ViewOrNone<float>(weight),
             I = View<int>(index),
@@ -194,7 +195,11 @@ public sealed partial class GpuBackend
             M = weight is null ? 0 : 1,
             P = slots.First,
             Q = slots.Count,
-        });
+        };
+        if (y.Rows > x.Rows)
+            Run<ScatterStep>(x.Rows, x.Count, step);
+        else
+            Rows<CombineStep>(y.Rows, y.Cols, step);
     }
 
     private void Select(Tensor scores, Step step, Tensor mask)
@@ -461,25 +466,55 @@ internal struct GatherSlotsGradStep : IStep
 /// </summary>
 internal struct CombineStep : IStep
 {
+    /// <summary>Where a mark for each thread stands, behind what sums take.</summary>
+    private const int Marks = StepScratch.Floats / 2;
+
     public static int Code => 21;
 
-    public static void Run(Step s, int item, ArrayView<float> scratch)
+    public static void Run(Step s, int item, ArrayView<float> scratch) => Add(s, item, SlotView.Start(SlotView.Of(s)), scratch);
+
+    /// <summary>Adds the slots from <paramref name="first"/> on whose row is <paramref name="row"/>.</summary>
+    public static void Add(Step s, int row, int first, ArrayView<float> scratch)
     {
-        int start = SlotView.Start(SlotView.Of(s)), end = SlotView.End(SlotView.Of(s));
-        for (int s0 = start; s0 < end; s0 += Group.DimX)
+        int end = SlotView.End(SlotView.Of(s));
+        for (int s0 = first; s0 < end; s0 += Group.DimX)
         {
             int slot = s0 + Group.IdxX;
-            scratch[Group.IdxX] = slot < end && s.I[slot] == item ? 1f : 0f;
-            Group.Barrier();
+            float mine = slot < end && s.I[slot] == row ? 1f : 0f;
+            scratch[Marks + Group.IdxX] = mine;
+            if (GroupMath.Sum(mine, scratch) == 0)
+                continue;
             for (int i = 0; i < Group.DimX && s0 + i < end; i++)
-                if (scratch[i] > 0)
+                if (scratch[Marks + i] > 0)
                 {
                     float weight = s.M == 0 ? 1 : s.B[s0 + i];
                     for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
-                        s.Y[item * s.Cols + d] += weight * s.A[(s0 + i) * s.Cols + d];
+                        s.Y[(long)row * s.Cols + d] += weight * s.A[(long)(s0 + i) * s.Cols + d];
                 }
             Group.Barrier();
         }
+    }
+}
+
+/// <summary>
+/// As <see cref="CombineStep"/> where most rows of y get nothing, as in the gradient of an embedding: an item is a slot, and the first
+/// of those that name a row adds them all.
+/// </summary>
+internal struct ScatterStep : IStep
+{
+    public static int Code => -1;
+
+    public static void Run(Step s, int item, ArrayView<float> scratch)
+    {
+        int start = SlotView.Start(SlotView.Of(s));
+        if (item < start || item >= SlotView.End(SlotView.Of(s)))
+            return;
+        int row = s.I[item];
+        float before = 0;
+        for (int i = start + Group.IdxX; i < item; i += Group.DimX)
+            before += s.I[i] == row ? 1f : 0f;
+        if (GroupMath.Sum(before, scratch) == 0)
+            CombineStep.Add(s, row, item, scratch);
     }
 }
 

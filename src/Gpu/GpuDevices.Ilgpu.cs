@@ -1,3 +1,4 @@
+using System.Numerics;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -9,7 +10,8 @@ namespace MoeFromScratch.Gpu;
 
 public static partial class GpuDevices
 {
-    private const string NoGenericPointers = "without generic address space (OpenCL 2, or an option of 3), which ILGPU's kernels need";
+    /// <summary>What the largest kernels ask for.</summary>
+    private const int SharedBytes = 40 << 10;
 
     /// <summary>Few lanes: every sum over a warp is a score of barriers, which take the longer, the more threads wait. Fewer yet would refuse heads of 64.</summary>
     private static readonly CPUDevice Simulated = Simulation(lanes: 8);
@@ -45,7 +47,9 @@ public static partial class GpuDevices
         try
         {
             int groupSize = entry.Device == Simulated ? Simulated.WarpSize : GpuBackend.MostThreads;
-            found = new GpuBackend(context, entry.Device.CreateAccelerator(context), device, groupSize);
+            Accelerator accelerator = entry.Device.CreateAccelerator(context);
+            RequireSubGroups(accelerator);
+            found = new GpuBackend(context, accelerator, device, groupSize);
         }
         catch (Exception e)
         {
@@ -75,8 +79,25 @@ public static partial class GpuDevices
             ? new(device, $"{Describe((Device)device)}, {architecture}")
             : new(null, $"{device.Name}, of an architecture or with a driver too old for ILGPU");
 
-    private static Entry Describe(CLDevice device) =>
-        device.Capabilities.GenericAddressSpace ? new(device, Describe((Device)device)) : new(null, $"{device.Name}, {NoGenericPointers}");
+    private static Entry Describe(CLDevice device) => Lack(device) is { } lack ? new(null, $"{device.Name}, {lack}") : new(device, Describe((Device)device));
+
+    /// <summary>What an OpenCL device is without, of all that the kernels need; null when nothing is missing that can be seen before it is opened.</summary>
+    private static string? Lack(CLDevice device) =>
+        !device.Capabilities.GenericAddressSpace ? "without generic address space (OpenCL 2, or an option of 3), which ILGPU's kernels need"
+        : device.Vendor != CLDeviceVendor.Intel ? "not Intel's: ILGPU has no shuffles inside sub-groups for other vendors' OpenCL"
+        : !device.Capabilities.Float64 ? "without double precision, which routing by Top-P and rotary angles need"
+        : device.MaxNumThreadsPerGroup < GpuBackend.MostThreads ? $"with groups of at most {device.MaxNumThreadsPerGroup} threads, where kernels take {GpuBackend.MostThreads}"
+        : device.MaxSharedMemoryPerGroup < SharedBytes ? $"with {device.MaxSharedMemoryPerGroup >> 10} KiB of shared memory for a group, where kernels take {SharedBytes >> 10}"
+        : null;
+
+    /// <summary>What only an open accelerator tells: ILGPU asks an OpenCL device for its sub-groups when it opens it.</summary>
+    private static void RequireSubGroups(Accelerator accelerator)
+    {
+        if (accelerator is CLAccelerator { Capabilities.SubGroups: false })
+            throw new NotSupportedException("it has no sub-groups, in which kernels add up");
+        if (!BitOperations.IsPow2(accelerator.WarpSize) || accelerator.WarpSize > GpuBackend.MostThreads)
+            throw new NotSupportedException($"its sub-groups have {accelerator.WarpSize} threads, where kernels need a power of two");
+    }
 
     private static string Describe(Device device) =>
         $"{device.Name}, {device.MemorySize / (double)(1 << 30):F1} GiB, {device.NumMultiprocessors} multiprocessors";

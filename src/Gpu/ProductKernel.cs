@@ -1,30 +1,74 @@
 using ILGPU;
 using ILGPU.Runtime;
-using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Gpu;
 
-/// <summary>The matrices of a product y = x · wᵀ, or of one for each expert.</summary>
+/// <summary>The matrices of a product, or of one for each expert.</summary>
 public struct ProductArgs
 {
-    public ArrayView<float> X, X2;
-
-    /// <summary>The row of X for each row of y, where the input says so.</summary>
-    public ArrayView<int> Index;
-
-    public ElementView W;
-
-    /// <summary>Elements from one expert's matrix to the next one's.</summary>
-    public long WExpert;
-
+    public MatrixView Left, Right;
     public ArrayView<float> Y;
     public SlotView Slots;
+
+    /// <summary>Rows and columns of y, and how many products each of its elements is the sum of.</summary>
     public int M, N, K;
 
-    /// <summary>All rows begin at multiples of four elements.</summary>
+    /// <summary>Whether sums are added to what y has.</summary>
+    public Flag Adds;
+
+    /// <summary>All rows of y begin at multiples of four elements.</summary>
     public Flag IsAligned;
 }
 
+/// <summary>What one group computes: rows from M, columns from N, products from K to KEnd with the matrix of an expert.</summary>
+internal struct Tile
+{
+    public int M, MEnd, N, K, KEnd, Expert;
+}
+
+/// <summary>Which rows a tile covers.</summary>
+internal interface IProductRows
+{
+    /// <summary>This group's tile.</summary>
+    static abstract Tile Find(ProductArgs a);
+}
+
+/// <summary>All rows.</summary>
+internal struct DenseRows : IProductRows
+{
+    public static Tile Find(ProductArgs a) => new() { M = Grid.IdxY * ProductTile.M, MEnd = a.M, N = Grid.IdxX * ProductTile.N, K = 0, KEnd = a.K, Expert = 0 };
+}
+
+/// <summary>Each expert's slots, as many tiles as they need; tiles beyond the last one find nothing to do.</summary>
+internal struct ExpertRows : IProductRows
+{
+    public static Tile Find(ProductArgs a)
+    {
+        Tile found = DenseRows.Find(a);
+        if (a.Slots.Offsets.Length == 0)
+            return found;
+        found.MEnd = 0;
+        int before = 0, tile = Grid.IdxY;
+        for (int e = 0; e < a.Slots.Count; e++)
+        {
+            int start = a.Slots.Offsets[a.Slots.First + e], end = a.Slots.Offsets[a.Slots.First + e + 1];
+            int tiles = (end - start + ProductTile.M - 1) >> 6;
+            if (tile >= before && tile < before + tiles)
+            {
+                found.M = start + (tile - before) * ProductTile.M;
+                found.MEnd = end;
+                found.Expert = e;
+            }
+            before += tiles;
+        }
+        return found;
+    }
+}
+
+/// <summary>
+/// A product in tiles of 64 × 64: 16 steps of both matrices at a time are loaded four elements at once and laid into shared memory with k as the
+/// slow index, and each thread multiplies 4 values of the left by 4 of the right for each k, all in registers.
+/// </summary>
 internal static class ProductTile
 {
     /// <summary>What a group computes, and how far it goes along K between two barriers.</summary>
@@ -55,6 +99,50 @@ internal static class ProductTile
         }
         return sums;
     }
+
+    public static void Run<TLeft, TRight>(ProductArgs a, Tile t, ArrayView<float> y) where TLeft : struct, ISide where TRight : struct, ISide
+    {
+        ArrayView<float> lefts = SharedMemory.Allocate<float>(K * Row), rights = SharedMemory.Allocate<float>(K * Row);
+        if (t.M >= t.MEnd || (a.Adds && t.K >= t.KEnd))
+            return;
+        long start = t.Expert * a.Right.Distance;
+        int m = (Group.IdxX >> 4) << 2, n = (Group.IdxX & 15) << 2;                // this thread's part of the tile
+        Sums16 sums = default;
+        for (int k = t.K; k < t.KEnd; k += K)
+        {
+            TLeft.Load(a.Left, 0, t.M, t.MEnd, k, t.KEnd, lefts);
+            TRight.Load(a.Right, start, t.N, a.N, k, t.KEnd, rights);
+            Group.Barrier();
+            sums = Multiply(lefts, rights, m, n, sums);
+            Group.Barrier();
+        }
+        Store(a, t, y, t.M + m, t.N + n, sums.R0);
+        Store(a, t, y, t.M + m + 1, t.N + n, sums.R1);
+        Store(a, t, y, t.M + m + 2, t.N + n, sums.R2);
+        Store(a, t, y, t.M + m + 3, t.N + n, sums.R3);
+    }
+
+    private static void Store(ProductArgs a, Tile t, ArrayView<float> y, int row, int column, F4 c)
+    {
+        if (row >= t.MEnd || column >= a.N)
+            return;
+        long at = (long)row * a.N + column;
+        if (a.IsAligned)
+        {
+            ArrayView<F4> fours = y.AsAligned(16).Cast<F4>();
+            fours[at >> 2] = a.Adds ? Sums16.MulAdd(1, fours[at >> 2], c) : c;
+            return;
+        }
+        One(a, y, at, c.X);
+        if (column + 1 < a.N)
+            One(a, y, at + 1, c.Y);
+        if (column + 2 < a.N)
+            One(a, y, at + 2, c.Z);
+        if (column + 3 < a.N)
+            One(a, y, at + 3, c.W);
+    }
+
+    private static void One(ProductArgs a, ArrayView<float> y, long at, float c) => y[at] = a.Adds ? y[at] + c : c;
 }
 
 /// <summary>Sums of four rows and four columns, which a thread keeps in registers.</summary>
@@ -77,178 +165,104 @@ internal struct Sums16
         R3 = new() { X = x.R0.W, Y = x.R1.W, Z = x.R2.W, W = x.R3.W },
     };
 
-    private static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
+    public static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
 
     private static F4 Scaled(F4 x, float f) => new() { X = x.X * f, Y = x.Y * f, Z = x.Z * f, W = x.W * f };
 }
 
-/// <summary>Which rows a tile covers.</summary>
-internal interface IProductRows
-{
-    /// <summary>The rows of tile number <paramref name="tile"/>, and the weights' number.</summary>
-    static abstract TileRows Find(ProductArgs a, int tile);
-}
-
-internal struct TileRows
-{
-    public int First, End, Expert;
-}
-
-/// <summary>All rows.</summary>
-internal struct DenseRows : IProductRows
-{
-    public static TileRows Find(ProductArgs a, int tile) => new() { First = tile * ProductTile.M, End = a.M, Expert = 0 };
-}
-
-/// <summary>Each expert's slots, as many tiles as they need; tiles beyond the last one find nothing to do.</summary>
-internal struct ExpertRows : IProductRows
-{
-    public static TileRows Find(ProductArgs a, int tile)
-    {
-        if (a.Slots.Offsets.Length == 0)
-            return DenseRows.Find(a, tile);
-        TileRows found = default;
-        int before = 0;
-        for (int e = 0; e < a.Slots.Count; e++)
-        {
-            int start = a.Slots.Offsets[a.Slots.First + e], end = a.Slots.Offsets[a.Slots.First + e + 1];
-            int tiles = (end - start + ProductTile.M - 1) >> 6;
-            if (tile >= before && tile < before + tiles)
-                found = new TileRows { First = start + (tile - before) * ProductTile.M, End = end, Expert = e };
-            before += tiles;
-        }
-        return found;
-    }
-}
-
-/// <summary>Where the rows of the left matrix come from.</summary>
-internal interface IProductInput
-{
-    static abstract float At(ProductArgs a, int row, int k);
-
-    static abstract F4 Four(ProductArgs a, int row, int k);
-}
-
-/// <summary>x[row, k]</summary>
-internal struct PlainInput : IProductInput
-{
-    public static float At(ProductArgs a, int row, int k) => a.X[(long)row * a.K + k];
-
-    public static F4 Four(ProductArgs a, int row, int k) => a.X.AsAligned(16).Cast<F4>()[((long)row * a.K + k) >> 2];
-}
-
-/// <summary>x[index[row], k]</summary>
-internal struct GatheredInput : IProductInput
-{
-    public static float At(ProductArgs a, int row, int k) => PlainInput.At(a, a.Index[row], k);
-
-    public static F4 Four(ProductArgs a, int row, int k) => PlainInput.Four(a, a.Index[row], k);
-}
-
-/// <summary>f(x[row, k]) · x2[row, k]</summary>
-internal struct GatedInput<TOp> : IProductInput where TOp : struct, IUnary
-{
-    public static float At(ProductArgs a, int row, int k)
-    {
-        long i = (long)row * a.K + k;
-        return Gate(a.X[i], a.X2[i]);
-    }
-
-    public static F4 Four(ProductArgs a, int row, int k)
-    {
-        long i = ((long)row * a.K + k) >> 2;
-        F4 x = a.X.AsAligned(16).Cast<F4>()[i], y = a.X2.AsAligned(16).Cast<F4>()[i];
-        return new F4 { X = Gate(x.X, y.X), Y = Gate(x.Y, y.Y), Z = Gate(x.Z, y.Z), W = Gate(x.W, y.W) };
-    }
-
-    private static float Gate(float a, float b) => TOp.Apply(new Lanes1(a)).Value * b;
-}
-
-/// <summary>
-/// y = x · wᵀ in tiles of 64 × 64: 16 columns of both matrices at a time are loaded four at once, turned so that k is the slow
-/// index in shared memory, and each thread multiplies 4 values of x by 4 of w for each k, all in registers.
-/// </summary>
+/// <summary>y = x · wᵀ: both matrices lie along k.</summary>
 internal struct ProductKernel<TRows, TInput, TWeight> : IKernel<ProductArgs>
     where TRows : struct, IProductRows
     where TInput : struct, IProductInput
     where TWeight : struct, IElement
 {
-    public static void Run(ProductArgs a)
+    public static void Run(ProductArgs a) => ProductTile.Run<RowsAreOutputs<TInput>, RowsAreOutputs<Weights<TWeight>>>(a, TRows.Find(a), a.Y);
+}
+
+/// <summary>y = x · w, the way back through a linear: weights lie along the outputs.</summary>
+internal struct RowsProductKernel<TInput, TWeight> : IKernel<ProductArgs> where TInput : struct, IProductInput where TWeight : struct, IElement
+{
+    public static void Run(ProductArgs a) => ProductTile.Run<RowsAreOutputs<TInput>, RowsAreSteps<Weights<TWeight>>>(a, ExpertRows.Find(a), a.Y);
+}
+
+/// <summary>A product for each expert, whose rows of both matrices are summed over; Y is unused, as each has its own.</summary>
+public struct WeightGradArgs
+{
+    public ProductArgs Product;
+    public GradientViews Dw;
+}
+
+/// <summary>dw += dyᵀ · x over the slots of one expert: both matrices lie along the outputs.</summary>
+internal struct WeightGradKernel<TInput> : IKernel<WeightGradArgs> where TInput : struct, IProductInput
+{
+    public static void Run(WeightGradArgs a)
     {
-        ArrayView<float> xs = SharedMemory.Allocate<float>(ProductTile.K * ProductTile.Row), ws = SharedMemory.Allocate<float>(ProductTile.K * ProductTile.Row);
-        TileRows rows = TRows.Find(a, Grid.IdxY);
-        if (rows.First >= rows.End)
-            return;
-        int column = Grid.IdxX * ProductTile.N;
-        int loadRow = Group.IdxX >> 2, loadK = (Group.IdxX & 3) << 2;              // four columns of one row for each thread
-        int m = (Group.IdxX >> 4) << 2, n = (Group.IdxX & 15) << 2;                // its part of the tile
-        int from = rows.First + loadRow;
-        long w = rows.Expert * a.WExpert + (long)(column + loadRow) * a.K;
-        Sums16 sums = default;
-        for (int k0 = 0; k0 < a.K; k0 += ProductTile.K)
+        ArrayView<float> dw = GradientViews.At(a.Dw, Grid.IdxZ);
+        SlotView slots = a.Product.Slots;
+        slots.First += Grid.IdxZ;
+        slots.Count = 1;
+        ProductTile.Run<RowsAreSteps<SlotInput>, RowsAreSteps<TInput>>(a.Product, new Tile
         {
-            int k = k0 + loadK;
-            F4 x4 = default, w4 = default;
-            if (from < rows.End)
-                x4 = a.IsAligned && k < a.K ? TInput.Four(a, from, k) : Loose(a, from, k);
-            if (column + loadRow < a.N)
-                w4 = a.IsAligned && k < a.K ? TWeight.Four(a.W, w + k) : LooseWeight(a, w, k);
-            ProductTile.Turn(xs, loadRow, loadK, x4);
-            ProductTile.Turn(ws, loadRow, loadK, w4);
-            Group.Barrier();
-            sums = ProductTile.Multiply(xs, ws, m, n, sums);
-            Group.Barrier();
-        }
-        Store(a, rows, rows.First + m, column + n, sums.R0);
-        Store(a, rows, rows.First + m + 1, column + n, sums.R1);
-        Store(a, rows, rows.First + m + 2, column + n, sums.R2);
-        Store(a, rows, rows.First + m + 3, column + n, sums.R3);
-    }
-
-    private static F4 Loose(ProductArgs a, int row, int k) => new()
-    {
-        X = k < a.K ? TInput.At(a, row, k) : 0,
-        Y = k + 1 < a.K ? TInput.At(a, row, k + 1) : 0,
-        Z = k + 2 < a.K ? TInput.At(a, row, k + 2) : 0,
-        W = k + 3 < a.K ? TInput.At(a, row, k + 3) : 0,
-    };
-
-    private static F4 LooseWeight(ProductArgs a, long start, int k) => new()
-    {
-        X = k < a.K ? TWeight.At(a.W, start + k) : 0,
-        Y = k + 1 < a.K ? TWeight.At(a.W, start + k + 1) : 0,
-        Z = k + 2 < a.K ? TWeight.At(a.W, start + k + 2) : 0,
-        W = k + 3 < a.K ? TWeight.At(a.W, start + k + 3) : 0,
-    };
-
-    private static void Store(ProductArgs a, TileRows rows, int row, int column, F4 c)
-    {
-        if (row >= rows.End)
-            return;
-        long at = (long)row * a.N + column;
-        if (column < a.N)
-            a.Y[at] = c.X;
-        if (column + 1 < a.N)
-            a.Y[at + 1] = c.Y;
-        if (column + 2 < a.N)
-            a.Y[at + 2] = c.Z;
-        if (column + 3 < a.N)
-            a.Y[at + 3] = c.W;
+            M = Grid.IdxY * ProductTile.M,
+            MEnd = dw.Length == 0 ? 0 : a.Product.M,
+            N = Grid.IdxX * ProductTile.N,
+            K = SlotView.Start(slots),
+            KEnd = SlotView.End(slots),
+        }, dw);
     }
 }
 
-/// <summary>y += x · w, with weights that lie along the outputs: a thread per element of y, so that neighbours read neighbours.</summary>
-internal struct RowsProductKernel<TWeight> : IKernel<ProductArgs> where TWeight : struct, IElement
+/// <summary>Matrices that lie anywhere, by value: views of nothing for those that are not wanted.</summary>
+public struct GradientViews
 {
-    public static void Run(ProductArgs a)
+    public int Count;
+    public ArrayView<float> V0, V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15;
+
+    public const int Capacity = 16;
+
+    internal void Add(ArrayView<float> one)
     {
-        int row = Grid.IdxY, n = Grid.IdxX * Group.DimX + Group.IdxX;
-        if (n >= a.N || row < SlotView.Start(a.Slots) || row >= SlotView.End(a.Slots))
-            return;
-        long w = SlotExpert.Of(a.Slots, row) * a.WExpert + n, x = (long)row * a.K;
-        float sum = 0;
-        for (int k = 0; k < a.K; k++)
-            sum += a.X[x + k] * TWeight.At(a.W, w + (long)k * a.N);
-        a.Y[(long)row * a.N + n] += sum;
+        switch (Count++)
+        {
+            case 0: V0 = one; break;
+            case 1: V1 = one; break;
+            case 2: V2 = one; break;
+            case 3: V3 = one; break;
+            case 4: V4 = one; break;
+            case 5: V5 = one; break;
+            case 6: V6 = one; break;
+            case 7: V7 = one; break;
+            case 8: V8 = one; break;
+            case 9: V9 = one; break;
+            case 10: V10 = one; break;
+            case 11: V11 = one; break;
+            case 12: V12 = one; break;
+            case 13: V13 = one; break;
+            case 14: V14 = one; break;
+            default: V15 = one; break;
+        }
+    }
+
+    internal static ArrayView<float> At(GradientViews all, int i)
+    {
+        switch (i)
+        {
+            case 0: return all.V0;
+            case 1: return all.V1;
+            case 2: return all.V2;
+            case 3: return all.V3;
+            case 4: return all.V4;
+            case 5: return all.V5;
+            case 6: return all.V6;
+            case 7: return all.V7;
+            case 8: return all.V8;
+            case 9: return all.V9;
+            case 10: return all.V10;
+            case 11: return all.V11;
+            case 12: return all.V12;
+            case 13: return all.V13;
+            case 14: return all.V14;
+            default: return all.V15;
+        }
     }
 }

@@ -2,9 +2,11 @@ using System.Reflection;
 using ILGPU;
 using ILGPU.Backends;
 using ILGPU.Backends.EntryPoints;
+using ILGPU.Backends.OpenCL;
 using ILGPU.Backends.PTX;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Gpu.Ilgpu.Tests;
@@ -38,6 +40,22 @@ internal static class Kernels
     {
         using Context context = GpuDevices.CreateContext();
         using PTXBackend backend = new(context, CudaArchitecture.SM_80, CudaInstructionSet.ISA_70, null!);
+        foreach (CompiledKernel compiled in Compile(backend, kernels))
+            yield return ((PTXCompiledKernel)compiled).PTXAssembly;
+    }
+
+    /// <summary>OpenCL C for an Intel device with doubles and sub-groups, but neither halves nor 64-bit atomics.</summary>
+    public static IEnumerable<string> OpenCl(IEnumerable<Type> kernels)
+    {
+        using Context context = GpuDevices.CreateContext();
+        CLCapabilityContext capabilities = new(float16: false, float64: true, genericAddressSpace: true, int64_Atomics: false, subGroups: true);
+        using CLBackend backend = new(context, capabilities, CLDeviceVendor.Intel, CLCVersion.CL20);
+        foreach (CompiledKernel compiled in Compile(backend, kernels))
+            yield return ((CLCompiledKernel)compiled).Source;
+    }
+
+    private static IEnumerable<CompiledKernel> Compile(Backend backend, IEnumerable<Type> kernels)
+    {
         foreach (Type kernel in kernels)
         {
             Type arguments = kernel.GetInterfaces().Single(static i => i.GetGenericTypeDefinition() == typeof(IKernel<>)).GetGenericArguments()[0];
@@ -51,7 +69,7 @@ internal static class Kernels
             {
                 throw new InvalidOperationException($"{kernel}: {e.Message} {e.InnerException?.Message}", e);
             }
-            yield return ((PTXCompiledKernel)compiled).PTXAssembly;
+            yield return compiled;
         }
     }
 

@@ -35,6 +35,8 @@ public sealed partial class PtxTests
                 (typeof(ProductKernel<,,>).MakeGenericType(typeof(DenseRows), typeof(PlainInput), type), 1, 1),
                 (typeof(ProductKernel<,,>).MakeGenericType(typeof(ExpertRows), typeof(GatheredInput), type), 1, 1),
                 (typeof(ProductKernel<,,>).MakeGenericType(typeof(ExpertRows), typeof(GatedInput<Silu>), type), 1, 2),
+                (typeof(RowsProductKernel<,>).MakeGenericType(typeof(PlainInput), type), 1, 1),
+                (typeof(RowsProductKernel<,>).MakeGenericType(typeof(GatheredInput), type), 1, 1),
                 (typeof(LinearsKernel<>).MakeGenericType(type), 4, 4 * 8),
                 (typeof(HiddenUnitsKernel<,>).MakeGenericType(typeof(Silu), type), 2, 2),
                 (typeof(ExpertOutputsKernel<>).MakeGenericType(type), 1, 1),
@@ -46,17 +48,26 @@ public sealed partial class PtxTests
             }
     }
 
-    /// <summary>Two loads for sixteen products, and these as pairs that the assembler makes one instruction of.</summary>
-    [Fact]
-    public void TilesAreReadFourFloatsAtOnce()
+    /// <summary>Both matrices of a weight's gradient are rows of activations.</summary>
+    [Theory, InlineData(typeof(PlainInput), 1), InlineData(typeof(GatheredInput), 1), InlineData(typeof(GatedInput<Silu>), 2)]
+    public void GradientsOfWeightsLoadFourElementsAtOnce(Type input, int loads)
     {
-        string ptx = Kernels.Ptx([typeof(ProductKernel<DenseRows, PlainInput, F32>)]).Single();
+        string ptx = Kernels.Ptx([typeof(WeightGradKernel<>).MakeGenericType(input)]).Single();
+        Assert.True(Count(ptx, "ld.global.v4.f32") >= 1 + loads);
+    }
+
+    /// <summary>Two loads for sixteen products, and these as pairs that the assembler makes one instruction of; results are stored by fours.</summary>
+    [Theory, InlineData(typeof(ProductKernel<DenseRows, PlainInput, F32>)), InlineData(typeof(RowsProductKernel<PlainInput, F32>)), InlineData(typeof(WeightGradKernel<PlainInput>))]
+    public void TilesAreReadFourFloatsAtOnce(Type kernel)
+    {
+        string ptx = Kernels.Ptx([kernel]).Single();
         Assert.Equal(2, Count(ptx, "ld.shared.v4.f32"));
         Assert.Equal(0, Count(ptx, "ld.shared.f32"));
         string inner = ptx[ptx.IndexOf("ld.shared.v4.f32", StringComparison.Ordinal)..];
         inner = inner[..inner.IndexOf("bra", StringComparison.Ordinal)];
         Assert.Equal(16, Count(inner, "mul.f32"));
         Assert.Equal(16, Count(inner, "add.f32"));
+        Assert.True(Count(ptx, "st.global.v4.f32") >= 4);
     }
 
     /// <summary>

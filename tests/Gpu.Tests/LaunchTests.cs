@@ -1,10 +1,13 @@
 using MoeFromScratch.Contract;
 using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
+using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Tracing;
+using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Gpu.Tests;
 
-/// <summary>What decoding a token costs beside its arithmetic: launches, and crossings to the host.</summary>
+/// <summary>What a token or a training step costs beside its arithmetic: launches, and crossings to the host.</summary>
 public sealed class LaunchTests
 {
     /// <summary>Launches allowed per layer: Mixtral's and Dynamic-MoE's have one router and one bank. OpenMoE's tokens are selected on the host.</summary>
@@ -41,5 +44,38 @@ public sealed class LaunchTests
         Assert.Equal(crossings * model.Config.Layers.Count(static l => l is MoeConfig), token.HostCrossings);
         if (crossings == 0)
             Assert.Equal(1, token.Downloads);       // the token, and how many experts it used
+    }
+
+    /// <summary>Parameters, moments and activations stay there: the host reads how many slots each mixture has, the loss and the gradient's norm.</summary>
+    [Theory]
+    [InlineData("mixtral")]
+    [InlineData("dynamic-moe")]
+    [InlineData("moe-plus-plus")]
+    [InlineData("uni-moe-2")]
+    public void ATrainingStepStaysOnTheDevice(string golden)
+    {
+        GoldenCase trained = new(golden);
+        using GpuBackend device = Devices.Create(check: false);
+        using AttentionApart backend = new(device);
+        using LanguageModel model = LanguageModel.Load(trained.Folder, backend, trainable: true);
+        GpuCounts before = device.Counts;
+        Tracer.TrainSteps(new Trace(), model, trained.Input, 1, trained.Training!.LearningRate, trained.Training.AdamW, trained.Training.ClipNorm);
+        GpuCounts step = device.Counts - before - backend.InAttention;
+        Assert.Equal(0, step.HostCrossings);
+        Assert.Equal(model.Config.Layers.Count(static l => l is MoeConfig) + 2, step.Downloads);
+    }
+
+    /// <summary>Attention's way back still crosses: what that costs is counted apart.</summary>
+    private sealed class AttentionApart(GpuBackend device) : PassingBackend(device)
+    {
+        public GpuCounts InAttention { get; private set; }
+
+        public override void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
+            Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
+        {
+            GpuCounts before = device.Counts;
+            base.AttentionGrad(q, k, v, sequences, visible, sinks, layout, y, lse, dy, dq, dk, dv, dsinks);
+            InAttention -= before - device.Counts;
+        }
     }
 }

@@ -38,10 +38,21 @@ public abstract class PathTests(IBackend device)
     public void Linear(DType type)
     {
         foreach ((int T, int D) in new[] { (1, 36), (8, 36), (3, 35), (9, 36), (9, 35) })
-            Agree(Sums, t => OnAligned(t, [t.Normal([T, D]), t.Normal([5, D], type), t.Normal([6, D], type)], x =>
+            Agree(Sums, t => OnAligned(t, [t.Normal([T, D]), t.Normal([5, D], type), t.Normal([8, D], type), t.Output("first", [T, 5]), t.Output("second", [T, 8])], x =>
             {
-                t.Backend.Linear(x[0], x[1], t.Output("first", [T, 5]));
-                t.Backend.Linear(x[0], x[2], t.Output("second", [T, 6]));
+                t.Backend.Linear(x[0], x[1], x[3]);
+                t.Backend.Linear(x[0], x[2], x[4]);
+            }));
+    }
+
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void LinearGrad(DType type)
+    {
+        foreach ((int T, int N, int D) in new[] { (5, 8, 12), (5, 7, 11) })
+            Agree(Sums, t => OnAligned(t, [t.Normal([T, N]), t.Normal([N, D], type), t.Normal([T, D]), t.Accumulator("dx", [T, D]), t.Accumulator("dw", [N, D])], x =>
+            {
+                t.Backend.LinearGradInput(x[0], x[1], x[3]);
+                t.Backend.LinearGradWeight(x[0], x[2], x[4]);
             }));
     }
 
@@ -76,10 +87,31 @@ public abstract class PathTests(IBackend device)
                 Slots slots = new(t.Noise(1), T, E, lonely: -1);
                 Tensor[] w = [.. Enumerable.Range(0, 3 * E).Select(i => t.Normal(i < 2 * E ? [F, D] : [D, F], type))];
                 ExpertSlots chosen = new(t.Input([slots.Live], [.. slots.Token]), t.Normal([slots.Live]), new SlotRange(t.Input([E + 1], slots.Offsets), 0, E));
-                OnAligned(t, [t.Normal([T, D]), .. w], x => t.Backend.GatedExperts<Silu>(x[0], chosen, new(x.AsSpan(1)),
-                    t.Output("a", [slots.Live, F]), t.Output("b", [slots.Live, F]), t.Accumulator("y", [T, D])));
+                OnAligned(t, [t.Normal([T, D]), t.Output("a", [slots.Live, F]), t.Output("b", [slots.Live, F]), .. w], x =>
+                    t.Backend.GatedExperts<Silu>(x[0], chosen, new(x.AsSpan(3)), x[1], x[2], t.Accumulator("y", [T, D])));
             });
     }
+
+    /// <summary>One of the gradients is not wanted.</summary>
+    [Theory, InlineData(12), InlineData(11)]
+    public void GatedExpertsGrad(int D) => Agree(5 * Sums, t =>
+    {
+        const int T = 9, E = 2, F = 8;
+        Slots slots = new(t.Noise(1), T, E, lonely: -1);
+        ExpertSlots chosen = new(t.Input([slots.Live], [.. slots.Token]), t.Normal([slots.Live]), new SlotRange(t.Input([E + 1], slots.Offsets), 0, E));
+        Tensor[] acc = [t.Accumulator("a", [slots.Live, F]), t.Accumulator("b", [slots.Live, F]), t.Accumulator("dx", [T, D])];
+        Tensor[] w = [.. Enumerable.Range(0, 3 * E).Select(i => t.Normal(Matrix(i)))], dw = [.. Enumerable.Range(0, 3 * E).Select(i => t.Accumulator($"dw {i}", Matrix(i)))];
+        OnAligned(t, [t.Normal([T, D]), t.Normal([T, D]), .. acc, .. w, .. dw], x =>
+            t.Backend.GatedExpertsGrad<Silu>(x[0], chosen, new(x.AsSpan(5, 3 * E)), x[2], x[3], x[1], x[4], t.Accumulator("dweight", [slots.Live]),
+                new([.. x[(5 + 3 * E)..^1], null])));
+
+        Shape Matrix(int i) => i < 2 * E ? [F, D] : [D, F];
+    });
+
+    /// <summary>Into few rows, and into more than there are.</summary>
+    [Theory, InlineData(3), InlineData(90)]
+    public void ScatterAddRows(int rows) => Agree(Exact, t =>
+        t.Backend.ScatterAddRows(t.Normal([7, 10]), t.Input([7], [2, 0, 2, 1, rows - 1, 2, 0]), default, t.Accumulator("y", [rows, 10])));
 
     /// <summary>Of few queries, with keys before them; of more, in tiles.</summary>
     [Theory, InlineData(2, 11), InlineData(9, 9)]
@@ -104,14 +136,17 @@ public abstract class PathTests(IBackend device)
     private void Agree(double tolerance, Action<Trial> call) =>
         Outcome.AssertClose(Trial.Run(Oracle, 1, call), Trial.Run(device, 1, call), tolerance);
 
-    /// <summary>A trial's tensors begin at odd places, so that nothing is read by fours: their copies do not.</summary>
+    /// <summary>A trial's tensors begin at odd places, so that nothing is read or written by fours: their copies do not.</summary>
     private static void OnAligned(Trial t, Tensor[] from, Action<Tensor[]> call)
     {
         Tensor[] copies = [.. from.Select(x => t.Backend.New(x.Shape, x.DType))];
         for (int i = 0; i < copies.Length; i++)
             t.Backend.Copy(from[i], copies[i]);
         call(copies);
-        foreach (Tensor copy in copies)
-            t.Backend.Free(copy);
+        for (int i = 0; i < copies.Length; i++)
+        {
+            t.Backend.Copy(copies[i], from[i]);
+            t.Backend.Free(copies[i]);
+        }
     }
 }

@@ -57,19 +57,24 @@ internal static class BenchVerb
         double load = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
         using MachineFigures? machine = s.IsCpu ? new(backend, s.Threads) : null;
         Figure.Measure(machine?.All ?? [], s.Rounds, left => Progress("machine", left));
-        bool trains = model.Weights.Count <= MostTrained && !GpuDevices.IsSimulation(s.Device);
+        bool simulated = GpuDevices.IsSimulation(s.Device);
+        using DeviceFigures? ceilings = !GpuDevices.Knows(s.Device) ? null : simulated ? new(backend, 256, 32) : new(backend, 1 << 26, 4096);
+        Figure.Measure(ceilings?.All ?? [], s.Rounds, left => Progress("device", left));
+        bool trains = model.Weights.Count <= MostTrained && !simulated;
         using ModelFigures own = new(model, s.Prompt, s.More, trains ? s.Folder : null);
         Figure.Measure(own.All, s.Rounds, left => Progress("model", left));
         Progress("", 0);
         if (s.Json)
         {
-            Common.PrintJson(Json(load, machine, own));
+            Common.PrintJson(Json(load, machine, ceilings, own));
             return;
         }
         string where = s.IsCpu ? $"{CpuBackend.Instructions}, {s.Threads} threads" : $"{s.Device}{Description(s.Device)}";
         Console.WriteLine($"{where}, .NET {Environment.Version}; {s.Rounds} rounds in turns: median, best");
         if (machine is not null)
             Print(machine);
+        foreach (Figure figure in ceilings?.All ?? [])
+            Print(figure, null);
         Console.WriteLine($"{s.Folder}: {model.Family.Name}, {model.Weights.Count:n0} parameters");
         Console.WriteLine($"{"load, the first in this process",-60}{load,10:n1}{"",10} ms");
         foreach (Figure figure in own.All)
@@ -81,13 +86,13 @@ internal static class BenchVerb
             Console.WriteLine($"{"operations per decoded token that cross to the host",-60}{launches.CrossingsPerToken,10:n1}");
         }
         double bytes = DecodeBytes(own);
-        Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {(machine is null ? "" : $"{bytes / machine.Read.Median,6:p0} of the limit")}".TrimEnd());
+        Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {((machine?.Read ?? ceilings?.Copy) is { } limit ? $"{bytes / limit.Median,6:p0} of the limit" : "")}".TrimEnd());
         Console.WriteLine($"{"peak memory",-60}{PeakMemory() / 1e6,10:n0}{"",10} MB");
         if (!GpuDevices.Knows(s.Device))   // whose kernels are only queued when they return
             PrintStages(backend, s);
     }
 
-    private static JsonObject Json(double load, MachineFigures? machine, ModelFigures own)
+    private static JsonObject Json(double load, MachineFigures? machine, DeviceFigures? ceilings, ModelFigures own)
     {
         JsonObject all = new()
         {
@@ -108,6 +113,11 @@ internal static class BenchVerb
             all["gemm_gflops"] = Round(machine.Gemm.Median);
             all["gemm_share_of_peak"] = Math.Round(machine.Gemm.Median / machine.Peak.Median, 3);
             all["moe_layer_gflops"] = Round(machine.MoeLayer.Median);
+        }
+        if (ceilings is not null)
+        {
+            all["copy_gb_per_s"] = Round(ceilings.Copy.Median);
+            all["gemm_gflops"] = Round(ceilings.Product.Median);
         }
         all["decode_gb_per_s"] = Round(DecodeBytes(own));
         if (machine is not null)

@@ -1,0 +1,37 @@
+using MoeFromScratch.Bench.Gpu;
+
+namespace MoeFromScratch.Gpu.Tests;
+
+/// <summary>What the device's benchmark times, once, with every check on: a benchmark that nobody can run here must at least be right.</summary>
+public sealed class BenchKernelsTests
+{
+    [Fact]
+    public void EveryKernelOfTheBenchmarkRuns()
+    {
+        using GpuBackend backend = Devices.Create();
+        List<string> names = [];
+        int live = backend.LiveBuffers;
+        foreach (Func<Bed, IEnumerable<Kernel>> group in KernelGroups.Ceilings(Sizes.Small).Concat(KernelGroups.All(Sizes.Small)))
+        {
+            using Bed bed = new(backend);
+            foreach (Kernel kernel in group(bed))
+            {
+                kernel.Run();
+                Assert.True(kernel.Bytes > 0 && kernel.Flops >= 0, kernel.Name);
+                names.Add(kernel.Name);
+            }
+        }
+        Assert.Equal(live, backend.LiveBuffers);
+        Assert.Equal(names.Count, names.Distinct().Count());
+        Assert.True(names.Count > 30);
+    }
+
+    /// <summary>The roofline: a copy is held against the memory, a product of large matrices against the arithmetic.</summary>
+    [Fact]
+    public void TheLeastTimeIsWhatTheScarcerThingTakes()
+    {
+        Ceilings device = new(Bytes: 100, Flops: 1000);
+        Assert.Equal(2, device.Least(new Kernel("copy", 200, 0, static () => { })));
+        Assert.Equal(3, device.Least(new Kernel("product", 200, 3000, static () => { })));
+    }
+}
