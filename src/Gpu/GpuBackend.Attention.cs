@@ -39,34 +39,38 @@ public sealed partial class GpuBackend
         Check.That(layout.HeadDim <= most && layout.ValueDim <= most, $"this device takes heads of up to {most}");
         if (q.Rows == 0)
             return;
-        bool few = lanes != AttentionTile.Keys || q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
-        AttentionArgs args = new()
-        {
-            Q = View<float>(q),
-            K = View<float>(k),
-            V = View<float>(v),
-            Y = View<float>(y),
-            Lse = View<float>(lse),
-            Sinks = ViewOrNone<float>(sinks),
-            Sequences = View<int>(sequences),
-            Visible = ViewOrNone<int>(visible),
-            VisibleCols = visible?.Cols ?? 0,
-            Count = sequences.Rows,
-            Rows = q.Rows,
-            Heads = layout.Heads,
-            KvHeads = layout.KvHeads,
-            HeadDim = layout.HeadDim,
-            ValueDim = layout.ValueDim,
-            Scale = layout.Scale,
-            Window = layout.Window,
-            Causal = layout.Causal || layout.Window > 0,
-            Splits = few ? Math.Max(1, (k.Rows + SplitKeys - 1) / SplitKeys) : 1,
-        };
+        bool few = lanes % AttentionTile.RowThreads != 0 || q.Rows <= Math.Max(FewRows, 4 * sequences.Rows);
+        AttentionArgs args = Arguments(q, k, v, sequences, visible, layout, lse);
+        args.Y = View<float>(y);
+        args.Sinks = ViewOrNone<float>(sinks);
+        args.Splits = few ? Math.Max(1, (k.Rows + SplitKeys - 1) / SplitKeys) : 1;
         if (few)
             FewQueries(args, y);
         else
             ManyQueries(args, y, lse, sinks);
     }
+
+    private AttentionArgs Arguments(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, in AttentionLayout layout, Tensor lse) => new()
+    {
+        Q = View<float>(q),
+        K = View<float>(k),
+        V = View<float>(v),
+        Lse = View<float>(lse),
+        Sequences = View<int>(sequences),
+        Visible = ViewOrNone<int>(visible),
+        VisibleCols = visible?.Cols ?? 0,
+        Count = sequences.Rows,
+        Rows = q.Rows,
+        KeyRows = k.Rows,
+        Heads = layout.Heads,
+        KvHeads = layout.KvHeads,
+        HeadDim = layout.HeadDim,
+        ValueDim = layout.ValueDim,
+        Scale = layout.Scale,
+        Window = layout.Window,
+        Causal = layout.Causal || layout.Window > 0,
+        IsAligned = IsAligned(q, layout.HeadDim) && IsAligned(k, layout.HeadDim) && IsAligned(v, layout.ValueDim),
+    };
 
     /// <summary>Flash decoding: keys in pieces of 256, each with its own running softmax; then the pieces together.</summary>
     private void FewQueries(AttentionArgs args, Tensor y)
@@ -87,17 +91,18 @@ public sealed partial class GpuBackend
         this.Free(parts);
     }
 
-    /// <summary>What queries see that are in no sequence, then a group for every 32 queries of a sequence, every head and every 128 columns of values.</summary>
+    /// <summary>What queries see that are in no sequence, then a group for every tile of queries, every head and every 128 columns of values.</summary>
     private void ManyQueries(AttentionArgs args, Tensor y, Tensor lse, Tensor? sinks)
     {
         Fill(y, 0);
         Fill(lse, sinks is null ? float.NegativeInfinity : 0);
         if (sinks is not null)
             Outer(null, sinks, lse);
-        Index3D grid = new((args.Rows + AttentionTile.Queries - 1) / AttentionTile.Queries + args.Count, args.Heads,
-            (args.ValueDim + AttentionTile.Dims - 1) / AttentionTile.Dims);
-        Launch<ManyQueriesKernel, AttentionArgs>(grid, AttentionTile.Threads, args);
+        Launch<ManyQueriesKernel, AttentionArgs>(AttentionTiles(args.Rows, args.Heads, args.ValueDim), AttentionTile.Threads, args);
     }
+
+    private static Index3D AttentionTiles(int rows, int heads, int dim) =>
+        new((rows + AttentionTile.Rows - 1) / AttentionTile.Rows, heads, (dim + AttentionTile.Dims - 1) / AttentionTile.Dims);
 }
 
 /// <summary>
@@ -155,28 +160,21 @@ internal static class Angles
 public struct AttentionArgs
 {
     public ArrayView<float> Q, K, V, Y, Lse, Sinks, Parts;
+
+    /// <summary>On the way back, where Y is the gradient that is added to: Σ_d dy · y of every query and head is Delta.</summary>
+    public ArrayView<float> Dy, Delta;
+
     public ArrayView<int> Sequences, Visible;
-    public int Count, Rows, Heads, KvHeads, HeadDim, ValueDim, Window, VisibleCols, Splits;
+    public int Count, Rows, KeyRows, Heads, KvHeads, HeadDim, ValueDim, Window, VisibleCols, Splits;
     public float Scale;
     public Flag Causal;
+
+    /// <summary>All rows of heads that tiles read begin at multiples of four elements.</summary>
+    public Flag IsAligned;
 
     /// <summary>Whether query t of a sequence sees its j-th key; the query stands at key <paramref name="position"/>.</summary>
     internal static bool Sees(AttentionArgs a, int t, int position, int j) =>
         !(a.Causal && j > position) && !(a.Window > 0 && j <= position - a.Window) && (a.VisibleCols == 0 || a.Visible[t * a.VisibleCols + j] != 0);
-}
-
-internal static class AttentionTile
-{
-    /// <summary>Of a group of 8 warps, each with four.</summary>
-    public const int Queries = 32, Threads = 256;
-
-    /// <summary>One for each lane.</summary>
-    public const int Keys = 32;
-
-    /// <summary>Columns of keys or values in shared memory at once; rows are one float longer, so that lanes do not share a bank.</summary>
-    public const int Dims = 128, Row = 129;
-
-    public const int MostDims = 256;
 }
 
 /// <summary>
@@ -321,122 +319,88 @@ internal static class Lanes4
 }
 
 /// <summary>
-/// Flash attention (Dao et al., 2022, arXiv 2205.14135): 32 queries of one sequence and head over its keys, 32 at a time. A warp has four
-/// queries: for the scores each lane has a key, for the sums four columns of values; every value loaded from shared memory
-/// serves four queries. A running greatest score keeps the exponentials in range.
+/// Flash attention (Dao et al., 2022, arXiv 2205.14135): a tile of queries of one head over their keys, a tile at a time. The 16 threads
+/// of a row keep its greatest score so far, so that the exponentials stay in range; each adds up the denominator of its own keys.
 /// </summary>
 internal struct ManyQueriesKernel : IKernel<AttentionArgs>
 {
     public static void Run(AttentionArgs a)
     {
-        ArrayView<float> tile = SharedMemory.Allocate<float>(AttentionTile.Keys * AttentionTile.Row), qs = SharedMemory.Allocate<float>(AttentionTile.Queries * AttentionTile.Dims);
-        int sequence = -1, block = Grid.IdxX;
+        ArrayView<float> xs = SharedMemory.Allocate<float>(ProductTile.K * ProductTile.Row), ys = SharedMemory.Allocate<float>(ProductTile.K * ProductTile.Row);
+        ArrayView<float> weights = SharedMemory.Allocate<float>(AttentionTile.Rows * ProductTile.Row), rows = SharedMemory.Allocate<float>(AttentionTile.Depth * AttentionTile.Dims);
+        int h = Grid.IdxY, m = AttentionTile.Row, n = AttentionTile.Column, row = Grid.IdxX * AttentionTile.Rows, column = Grid.IdxZ * AttentionTile.Dims;
+        HeadTile q = HeadTile.OfQueries(a, a.Q, a.HeadDim, h, row, a.Rows - row);
+        F4 max = new() { X = float.NegativeInfinity, Y = float.NegativeInfinity, Z = float.NegativeInfinity, W = float.NegativeInfinity }, sum = default;
+        Sums32 sums = default;
         for (int b = 0; b < a.Count; b++)
         {
-            int blocks = (a.Sequences[4 * b + 1] + AttentionTile.Queries - 1) >> 5;
-            if (sequence < 0 && block < blocks)
-                sequence = b;
-            if (sequence < 0)
-                block -= blocks;
-        }
-        if (sequence < 0)
-            return;
-        int firstQuery = a.Sequences[4 * sequence], queries = a.Sequences[4 * sequence + 1], firstKey = a.Sequences[4 * sequence + 2], keys = a.Sequences[4 * sequence + 3];
-        int h = Grid.IdxY, kvHead = h / (a.Heads / a.KvHeads), lane = Warp.LaneIdx, warp = Group.IdxX / Warp.WarpSize;
-        int query0 = block * AttentionTile.Queries, mine = query0 + 4 * warp, valueFrom = Grid.IdxZ * AttentionTile.Dims;
-        int lastPosition = keys - queries + IntrinsicMath.Min(queries, query0 + AttentionTile.Queries) - 1;
-        int lastKey = a.Causal ? IntrinsicMath.Min(keys, lastPosition + 1) : keys;
-        int start = a.Window > 0 ? IntrinsicMath.Max(0, keys - queries + query0 - a.Window + 1) : 0;
-        F4 max = new() { X = float.NegativeInfinity, Y = float.NegativeInfinity, Z = float.NegativeInfinity, W = float.NegativeInfinity }, sum = default;
-        F4 y0 = default, y1 = default, y2 = default, y3 = default;
-        for (int j0 = start; j0 < lastKey; j0 += AttentionTile.Keys)
-        {
-            F4 score = default;
-            for (int d0 = 0; d0 < a.HeadDim; d0 += AttentionTile.Dims)
+            SequenceTile s = SequenceTile.Of(a, b, row, false);
+            for (int key = s.From; key < s.End; key += AttentionTile.Rows)
             {
-                int width = IntrinsicMath.Min(AttentionTile.Dims, a.HeadDim - d0);
-                for (int i = Group.IdxX; i < AttentionTile.Keys * width; i += Group.DimX)
-                {
-                    int row = i / width, d = i - row * width;
-                    tile[row * AttentionTile.Row + d] = j0 + row < lastKey ? a.K[((long)(firstKey + j0 + row) * a.KvHeads + kvHead) * a.HeadDim + d0 + d] : 0;
-                    qs[row * AttentionTile.Dims + d] = query0 + row < queries ? a.Q[((long)(firstQuery + query0 + row) * a.Heads + h) * a.HeadDim + d0 + d] : 0;
-                }
-                Group.Barrier();
-                for (int d = 0; d < width; d++)
-                {
-                    float key = tile[lane * AttentionTile.Row + d];
-                    int q = 4 * warp * AttentionTile.Dims + d;
-                    score.X += qs[q] * key;
-                    score.Y += qs[q + AttentionTile.Dims] * key;
-                    score.Z += qs[q + 2 * AttentionTile.Dims] * key;
-                    score.W += qs[q + 3 * AttentionTile.Dims] * key;
-                }
-                Group.Barrier();
+                int j = s.FirstKey + key, keys = s.End - key;
+                HeadTile k = HeadTile.OfKeys(a, a.K, a.HeadDim, h, j, keys), v = HeadTile.OfKeys(a, a.V, a.ValueDim, h, j, keys);
+                Sums16 p = AttentionTile.Scores(a, s, s.Row, key, q, k, xs, ys);
+                F4 higher = new() { X = Higher(max.X, p.R0), Y = Higher(max.Y, p.R1), Z = Higher(max.Z, p.R2), W = Higher(max.W, p.R3) };
+                F4 keep = Shrink(max, higher);
+                p = AttentionTile.Shrink(p, higher);
+                max = higher;
+                sum = new() { X = sum.X * keep.X + Sum(p.R0), Y = sum.Y * keep.Y + Sum(p.R1), Z = sum.Z * keep.Z + Sum(p.R2), W = sum.W * keep.W + Sum(p.R3) };
+                AttentionTile.Store(weights, n, m, Sums16.Turned(p));
+                sums = new() { Near = Sums16.Scaled(sums.Near, keep), Far = Sums16.Scaled(sums.Far, keep) };
+                sums = AttentionTile.Add(weights, v, column, rows, sums);
             }
-            int values = IntrinsicMath.Min(AttentionTile.Dims, a.ValueDim - valueFrom);
-            for (int i = Group.IdxX; i < AttentionTile.Keys * values; i += Group.DimX)
-            {
-                int row = i / values, d = i - row * values;
-                tile[row * AttentionTile.Row + d] = j0 + row < lastKey ? a.V[((long)(firstKey + j0 + row) * a.KvHeads + kvHead) * a.ValueDim + valueFrom + d] : 0;
-            }
-            F4 p = new()
-            {
-                X = Seen(a, firstQuery, mine, queries, keys, j0 + lane, lastKey, score.X),
-                Y = Seen(a, firstQuery, mine + 1, queries, keys, j0 + lane, lastKey, score.Y),
-                Z = Seen(a, firstQuery, mine + 2, queries, keys, j0 + lane, lastKey, score.Z),
-                W = Seen(a, firstQuery, mine + 3, queries, keys, j0 + lane, lastKey, score.W),
-            };
-            F4 higher = new() { X = Higher(max.X, p.X), Y = Higher(max.Y, p.Y), Z = Higher(max.Z, p.Z), W = Higher(max.W, p.W) };
-            F4 keep = new() { X = Shrink(max.X, higher.X), Y = Shrink(max.Y, higher.Y), Z = Shrink(max.Z, higher.Z), W = Shrink(max.W, higher.W) };
-            p = new() { X = Shrink(p.X, higher.X), Y = Shrink(p.Y, higher.Y), Z = Shrink(p.Z, higher.Z), W = Shrink(p.W, higher.W) };
-            max = higher;
-            sum = new() { X = sum.X * keep.X + Dots.Sum(p.X), Y = sum.Y * keep.Y + Dots.Sum(p.Y), Z = sum.Z * keep.Z + Dots.Sum(p.Z), W = sum.W * keep.W + Dots.Sum(p.W) };
-            y0 = Lanes4.Mix(y0, keep.X, default, 0);
-            y1 = Lanes4.Mix(y1, keep.Y, default, 0);
-            y2 = Lanes4.Mix(y2, keep.Z, default, 0);
-            y3 = Lanes4.Mix(y3, keep.W, default, 0);
-            Group.Barrier();
-            for (int j = 0; j < AttentionTile.Keys; j++)
-            {
-                F4 v = Lanes4.Load(tile, j * AttentionTile.Row, lane, values, 0);
-                y0 = Lanes4.Mix(y0, 1, v, Warp.Shuffle(p.X, j));
-                y1 = Lanes4.Mix(y1, 1, v, Warp.Shuffle(p.Y, j));
-                y2 = Lanes4.Mix(y2, 1, v, Warp.Shuffle(p.Z, j));
-                y3 = Lanes4.Mix(y3, 1, v, Warp.Shuffle(p.W, j));
-            }
-            Group.Barrier();
         }
         float sink = a.Sinks.Length == 0 ? float.NegativeInfinity : a.Sinks[h];
-        Store(a, firstQuery, mine, queries, h, valueFrom, lane, sink, max.X, sum.X, y0);
-        Store(a, firstQuery, mine + 1, queries, h, valueFrom, lane, sink, max.Y, sum.Y, y1);
-        Store(a, firstQuery, mine + 2, queries, h, valueFrom, lane, sink, max.Z, sum.Z, y2);
-        Store(a, firstQuery, mine + 3, queries, h, valueFrom, lane, sink, max.W, sum.W, y3);
+        F4 top = new() { X = MathF.Max(max.X, sink), Y = MathF.Max(max.Y, sink), Z = MathF.Max(max.Z, sink), W = MathF.Max(max.W, sink) }, shrink = Shrink(max, top);
+        F4 total = new()
+        {
+            X = OverRow(sum.X) * shrink.X + AttentionTile.Shrink(sink, top.X),
+            Y = OverRow(sum.Y) * shrink.Y + AttentionTile.Shrink(sink, top.Y),
+            Z = OverRow(sum.Z) * shrink.Z + AttentionTile.Shrink(sink, top.Z),
+            W = OverRow(sum.W) * shrink.W + AttentionTile.Shrink(sink, top.W),
+        };
+        F4 factors = new() { X = Share(shrink.X, total.X), Y = Share(shrink.Y, total.Y), Z = Share(shrink.Z, total.Z), W = Share(shrink.W, total.W) };
+        AttentionTile.AddTo(HeadTile.OfQueries(a, a.Y, a.ValueDim, h, row, a.Rows - row), column, sums, factors);
+        if (n > 0 || column > 0)
+            return;
+        StoreLse(a, h, row + m, top.X, total.X);
+        StoreLse(a, h, row + m + 1, top.Y, total.Y);
+        StoreLse(a, h, row + m + 2, top.Z, total.Z);
+        StoreLse(a, h, row + m + 3, top.W, total.W);
     }
 
-    /// <summary>The scaled score where the query sees the key.</summary>
-    private static float Seen(AttentionArgs a, int firstQuery, int query, int queries, int keys, int key, int lastKey, float dot) =>
-        query < queries && key < lastKey && AttentionArgs.Sees(a, firstQuery + query, keys - queries + query, key) ? a.Scale * dot : float.NegativeInfinity;
-
-    /// <summary>The greatest score so far, over all lanes.</summary>
-    private static float Higher(float max, float score)
+    /// <summary>The greatest score so far, over the row's threads.</summary>
+    private static float Higher(float max, F4 scores)
     {
-        for (int distance = Warp.WarpSize >> 1; distance > 0; distance >>= 1)
+        float score = MathF.Max(MathF.Max(scores.X, scores.Y), MathF.Max(scores.Z, scores.W));
+        for (int distance = AttentionTile.RowThreads >> 1; distance > 0; distance >>= 1)
             score = MathF.Max(score, Warp.ShuffleXor(score, distance));
         return MathF.Max(max, score);
     }
 
-    /// <summary>e^(score − max), 0 where nothing was seen.</summary>
-    private static float Shrink(float score, float max) => score == float.NegativeInfinity ? 0 : MathF.Exp(score - max);
-
-    private static void Store(AttentionArgs a, int firstQuery, int query, int queries, int h, int valueFrom, int lane, float sink, float max, float sum, F4 y)
+    private static float OverRow(float x)
     {
-        float top = MathF.Max(max, sink);
-        if (query >= queries || top == float.NegativeInfinity)
-            return;
-        float shrink = Shrink(max, top), total = sum * shrink + Shrink(sink, top);
-        long t = firstQuery + query;
-        Lanes4.Store(a.Y, (t * a.Heads + h) * a.ValueDim + valueFrom, lane, IntrinsicMath.Min(AttentionTile.Dims, a.ValueDim - valueFrom), 0, Lanes4.Mix(y, shrink / total, default, 0));
-        if (lane == 0 && valueFrom == 0)
-            a.Lse[t * a.Heads + h] = top + MathF.Log(total);
+        for (int distance = AttentionTile.RowThreads >> 1; distance > 0; distance >>= 1)
+            x += Warp.ShuffleXor(x, distance);
+        return x;
+    }
+
+    private static float Sum(F4 v) => v.X + v.Y + v.Z + v.W;
+
+    private static F4 Shrink(F4 scores, F4 max) => new()
+    {
+        X = AttentionTile.Shrink(scores.X, max.X),
+        Y = AttentionTile.Shrink(scores.Y, max.Y),
+        Z = AttentionTile.Shrink(scores.Z, max.Z),
+        W = AttentionTile.Shrink(scores.W, max.W),
+    };
+
+    /// <summary>0 for a query that saw nothing.</summary>
+    private static float Share(float shrink, float total) => total > 0 ? shrink / total : 0;
+
+    private static void StoreLse(AttentionArgs a, int h, int t, float max, float sum)
+    {
+        if (t < a.Rows && sum > 0)
+            a.Lse[(long)t * a.Heads + h] = max + MathF.Log(sum);
     }
 }

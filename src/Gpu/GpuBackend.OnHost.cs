@@ -4,7 +4,7 @@ namespace MoeFromScratch.Gpu;
 
 /// <summary>
 /// What has no kernel: its tensors cross to the host, the CPU backend does the work, and results cross back. Each such operation has a
-/// name here and counts in <see cref="Counts"/>. Selection by tokens is rare; attention's way back has no kernel yet.
+/// name here and counts in <see cref="Counts"/>. Selection by tokens is rare.
 /// </summary>
 public sealed partial class GpuBackend
 {
@@ -14,14 +14,6 @@ public sealed partial class GpuBackend
     {
         using Crossing host = new(this);
         host.Backend.SelectTokens(host.In(mask), host.Maybe(scores), room, host.Out(kept));
-    }
-
-    public void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
-        Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
-    {
-        using Crossing host = new(this);
-        host.Backend.AttentionGrad(host.In(q), host.In(k), host.In(v), host.In(sequences), host.Maybe(visible), host.Maybe(sinks), layout,
-            host.In(y), host.In(lse), host.In(dy), host.MaybeOut(dq), host.MaybeOut(dk), host.MaybeOut(dv), host.MaybeOut(dsinks));
     }
 
     /// <summary>One operation's tensors on the host; when it is disposed of, those it wrote cross back.</summary>

@@ -18,7 +18,7 @@ public sealed partial class GpuBackend
         if (w is not null)
             Check.Vector(w, x.Rows);
         Check.Vector(y, x.Cols);
-        Run<ColumnSumStep>((x.Cols + ColumnSums.Columns - 1) / ColumnSums.Columns, x.Count, new Step
+        Run<ColumnSumStep>(ColumnSums.Blocks(x.Cols, GroupSize), x.Count, new Step
         {
             Rows = x.Rows,
             Cols = x.Cols,

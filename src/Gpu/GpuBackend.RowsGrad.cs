@@ -39,7 +39,7 @@ public sealed partial class GpuBackend
         if (dx is not null)
             Rows<RmsNormGradStep>(rows, n, new Step { A = View<float>(x), B = View<float>(w), C = View<float>(dy), Z = View<float>(r), Y = View<float>(dx) });
         if (dw is not null)
-            Run<RmsNormWeightGradStep>((n + ColumnSums.Columns - 1) / ColumnSums.Columns, x.Count, new Step
+            Run<RmsNormWeightGradStep>(ColumnSums.Blocks(n, GroupSize), x.Count, new Step
             {
                 Rows = rows,
                 Cols = n,
@@ -135,16 +135,25 @@ internal struct RmsNormWeightGradStep : IStep
     }
 }
 
-/// <summary>Sums down the rows: threads with the same column of 32 share its rows, so that neighbours read neighbours.</summary>
+/// <summary>Sums down the rows: threads with the same column of 32, or of as many as there are threads, share its rows, so that neighbours read neighbours.</summary>
 internal static class ColumnSums
 {
-    public const int Columns = 32;
+    private const int MostColumns = 32;
 
-    public static int FirstRow => Group.IdxX >> 5;
+    public static int FirstRow => Group.IdxX / Columns;
 
-    public static int RowStep => Group.DimX >> 5;
+    public static int RowStep => Group.DimX / Columns;
 
-    public static int Column(int block) => block * Columns + (Group.IdxX & (Columns - 1));
+    private static int Columns => IntrinsicMath.Min(Group.DimX, MostColumns);
+
+    /// <summary>How many blocks so many columns are, for groups of that size.</summary>
+    public static int Blocks(int columns, int groupSize)
+    {
+        int each = Math.Min(groupSize, MostColumns);
+        return (columns + each - 1) / each;
+    }
+
+    public static int Column(int block) => block * Columns + Group.IdxX % Columns;
 
     /// <summary>The column's sum, for the threads of its first row.</summary>
     public static float Of(float part, ArrayView<float> scratch)
@@ -152,7 +161,7 @@ internal static class ColumnSums
         scratch[Group.IdxX] = part;
         Group.Barrier();
         float sum = 0;
-        for (int i = Group.IdxX & (Columns - 1); i < Group.DimX; i += Columns)
+        for (int i = Group.IdxX % Columns; i < Group.DimX; i += Columns)
             sum += scratch[i];
         Group.Barrier();
         return sum;

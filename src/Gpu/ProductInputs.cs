@@ -117,12 +117,8 @@ internal struct RowsAreOutputs<TMatrix> : ISide where TMatrix : struct, IMatrix
 {
     public static void Load(MatrixView x, long start, int first, int end, int k, int kEnd, ArrayView<float> tile)
     {
-        int row = Group.IdxX >> 2, column = (Group.IdxX & 3) << 2, to = column * ProductTile.Row + row;
-        F4 v = FourColumns.Of<TMatrix>(x, start, first + row, end, k + column, kEnd);
-        tile[to] = v.X;
-        tile[to + ProductTile.Row] = v.Y;
-        tile[to + 2 * ProductTile.Row] = v.Z;
-        tile[to + 3 * ProductTile.Row] = v.W;
+        int row = Group.IdxX >> 2, column = (Group.IdxX & 3) << 2;
+        ProductTile.Turn(tile, row, column, FourColumns.Of<TMatrix>(x, start, first + row, end, k + column, kEnd));
     }
 }
 

@@ -80,6 +80,26 @@ internal static class ProductTile
     /// <summary>Floats from one k to the next in shared memory: neighbours in k do not share a bank.</summary>
     public const int Row = 68;
 
+    /// <summary>Four elements of a row into a tile in which k is the slow index.</summary>
+    public static void Turn(ArrayView<float> tile, int row, int k, F4 v)
+    {
+        tile[k * Row + row] = v.X;
+        tile[(k + 1) * Row + row] = v.Y;
+        tile[(k + 2) * Row + row] = v.Z;
+        tile[(k + 3) * Row + row] = v.W;
+    }
+
+    /// <summary>sums += the products of both tiles, of four rows from m on with four from n on.</summary>
+    public static Sums16 Multiply(ArrayView<float> xs, ArrayView<float> ws, int m, int n, Sums16 sums)
+    {
+        for (int i = 0; i < K; i++)
+        {
+            F4 left = xs.AsAligned(16).Cast<F4>()[(i * Row + m) >> 2], right = ws.AsAligned(16).Cast<F4>()[(i * Row + n) >> 2];
+            sums = Sums16.MulAdd(left, right, sums);
+        }
+        return sums;
+    }
+
     public static void Run<TLeft, TRight>(ProductArgs a, Tile t, ArrayView<float> y) where TLeft : struct, ISide where TRight : struct, ISide
     {
         ArrayView<float> lefts = SharedMemory.Allocate<float>(K * Row), rights = SharedMemory.Allocate<float>(K * Row);
@@ -87,29 +107,20 @@ internal static class ProductTile
             return;
         long start = t.Expert * a.Right.Distance;
         int m = (Group.IdxX >> 4) << 2, n = (Group.IdxX & 15) << 2;                // this thread's part of the tile
-        F4 c0 = default, c1 = default, c2 = default, c3 = default;
+        Sums16 sums = default;
         for (int k = t.K; k < t.KEnd; k += K)
         {
             TLeft.Load(a.Left, 0, t.M, t.MEnd, k, t.KEnd, lefts);
             TRight.Load(a.Right, start, t.N, a.N, k, t.KEnd, rights);
             Group.Barrier();
-            for (int i = 0; i < K; i++)
-            {
-                F4 left = lefts.AsAligned(16).Cast<F4>()[(i * Row + m) >> 2], right = rights.AsAligned(16).Cast<F4>()[(i * Row + n) >> 2];
-                c0 = MulAdd(left.X, right, c0);
-                c1 = MulAdd(left.Y, right, c1);
-                c2 = MulAdd(left.Z, right, c2);
-                c3 = MulAdd(left.W, right, c3);
-            }
+            sums = Multiply(lefts, rights, m, n, sums);
             Group.Barrier();
         }
-        Store(a, t, y, t.M + m, t.N + n, c0);
-        Store(a, t, y, t.M + m + 1, t.N + n, c1);
-        Store(a, t, y, t.M + m + 2, t.N + n, c2);
-        Store(a, t, y, t.M + m + 3, t.N + n, c3);
+        Store(a, t, y, t.M + m, t.N + n, sums.R0);
+        Store(a, t, y, t.M + m + 1, t.N + n, sums.R1);
+        Store(a, t, y, t.M + m + 2, t.N + n, sums.R2);
+        Store(a, t, y, t.M + m + 3, t.N + n, sums.R3);
     }
-
-    private static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
 
     private static void Store(ProductArgs a, Tile t, ArrayView<float> y, int row, int column, F4 c)
     {
@@ -119,7 +130,7 @@ internal static class ProductTile
         if (a.IsAligned)
         {
             ArrayView<F4> fours = y.AsAligned(16).Cast<F4>();
-            fours[at >> 2] = a.Adds ? MulAdd(1, fours[at >> 2], c) : c;
+            fours[at >> 2] = a.Adds ? Sums16.MulAdd(1, fours[at >> 2], c) : c;
             return;
         }
         One(a, y, at, c.X);
@@ -132,6 +143,31 @@ internal static class ProductTile
     }
 
     private static void One(ProductArgs a, ArrayView<float> y, long at, float c) => y[at] = a.Adds ? y[at] + c : c;
+}
+
+/// <summary>Sums of four rows and four columns, which a thread keeps in registers.</summary>
+internal struct Sums16
+{
+    public F4 R0, R1, R2, R3;
+
+    /// <summary>c + a · bᵀ</summary>
+    public static Sums16 MulAdd(F4 a, F4 b, Sums16 c) => new() { R0 = MulAdd(a.X, b, c.R0), R1 = MulAdd(a.Y, b, c.R1), R2 = MulAdd(a.Z, b, c.R2), R3 = MulAdd(a.W, b, c.R3) };
+
+    /// <summary>Rows times a factor each.</summary>
+    public static Sums16 Scaled(Sums16 x, F4 f) => new() { R0 = Scaled(x.R0, f.X), R1 = Scaled(x.R1, f.Y), R2 = Scaled(x.R2, f.Z), R3 = Scaled(x.R3, f.W) };
+
+    /// <summary>Rows become columns.</summary>
+    public static Sums16 Turned(Sums16 x) => new()
+    {
+        R0 = new() { X = x.R0.X, Y = x.R1.X, Z = x.R2.X, W = x.R3.X },
+        R1 = new() { X = x.R0.Y, Y = x.R1.Y, Z = x.R2.Y, W = x.R3.Y },
+        R2 = new() { X = x.R0.Z, Y = x.R1.Z, Z = x.R2.Z, W = x.R3.Z },
+        R3 = new() { X = x.R0.W, Y = x.R1.W, Z = x.R2.W, W = x.R3.W },
+    };
+
+    public static F4 MulAdd(float a, F4 b, F4 c) => new() { X = a * b.X + c.X, Y = a * b.Y + c.Y, Z = a * b.Z + c.Z, W = a * b.W + c.W };
+
+    private static F4 Scaled(F4 x, float f) => new() { X = x.X * f, Y = x.Y * f, Z = x.Z * f, W = x.W * f };
 }
 
 /// <summary>y = x · wᵀ: both matrices lie along k.</summary>

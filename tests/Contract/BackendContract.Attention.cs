@@ -62,6 +62,7 @@ public abstract partial class BackendContract
         new("narrower values, longer than a block", 2, 1, 48, Long, Kv: 20),
         new("wider values, longer than a block", 2, 2, 20, Long, Kv: 65),
         new("narrower values from a cache", 4, 2, 16, Cached, UnusedRows: 5, Kv: 9),
+        new("heads wider than a tile", 2, 1, 200, [0, 70, 0, 70], Kv: 132),
         new("sinks", 4, 2, 12, Ragged, Sinks: true),
         new("sinks without causality", 4, 2, 12, Ragged, Causal: false, Sinks: true),
         new("sinks and window", 4, 2, 12, Ragged, Window: 4, Sinks: true),

@@ -70,6 +70,28 @@ public sealed partial class PtxTests
         Assert.True(Count(ptx, "st.global.v4.f32") >= 4);
     }
 
+    /// <summary>
+    /// Attention in tiles, forward and back: loads from shared memory are two for the scores' sixteen products, two for the slopes', and three for
+    /// thirty-two of the sums.
+    /// </summary>
+    [Fact]
+    public void AttentionReadsFourFloatsAtOnce()
+    {
+        foreach ((Type kernel, int products) in new[]
+        {
+            (typeof(ManyQueriesKernel), 1),
+            (typeof(AttentionGradKernel<QueryGradient>), 2),
+            (typeof(AttentionGradKernel<KeyGradient>), 2),
+            (typeof(AttentionGradKernel<ValueGradient>), 1),
+        })
+        {
+            string ptx = Kernels.Ptx([kernel]).Single();
+            Assert.Equal(2 * products + 3, Count(ptx, "ld.shared.v4.f32"));
+            Assert.Equal(0, Count(ptx, "ld.shared.f32"));
+            Assert.Equal(2 * products + 2, Count(ptx, "ld.global.v4.f32"));
+        }
+    }
+
     private static int Count(string ptx, string instruction) => Regex.Count(ptx, Regex.Escape(instruction) + @"\s");
 
     [GeneratedRegex(@"\.local|\bcall\b|\b(ld|st)(\.v[24])?\.[bfsu]\d.*|\bselp\.b32\s+%f\d+, 0f00000001,.*")]

@@ -119,6 +119,13 @@ public abstract class PathTests(IBackend device)
         t.Normal([queries, 12]), t.Normal([keys, 6]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
         new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: 6, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2])));
 
+    /// <summary>Where heads can be read by fours, and where not. Any y and lse will do.</summary>
+    [Theory, InlineData(6, 5), InlineData(8, 4)]
+    public void AttentionGrad(int headDim, int valueDim) => Agree(2 * Sums, t =>
+        OnAligned(t, [t.Normal([9, 2 * headDim]), t.Normal([9, headDim]), t.Normal([9, valueDim]), t.Normal([9, 2 * valueDim])], x => t.Backend.AttentionGrad(
+            x[0], x[1], x[2], t.Input([1, 4], [0, 9, 0, 9]), null, t.Normal([2]), new AttentionLayout(2, 1, headDim, 0.4f, Window: 5, ValueDim: valueDim),
+            t.Normal(x[3].Shape), t.Normal([9, 2]), x[3], t.Accumulator("dq", x[0].Shape), t.Accumulator("dk", x[1].Shape), t.Accumulator("dv", x[2].Shape), t.Accumulator("dsinks", [2]))));
+
     [Fact]
     public void Sample()
     {
