@@ -196,6 +196,10 @@ internal sealed partial class Emitter
                 _il.Emit(OpCodes.Ldc_R8, (double)i.Operand!);
                 Push(typeof(double), constant: true);
                 return true;
+            case "ldstr" when IsForPtx(frame):
+                _il.Emit(OpCodes.Ldnull);
+                _stack.Add(new(typeof(string), Constant: true, Text: (string)i.Operand!));
+                return true;
             case "dup":
                 _il.Emit(OpCodes.Dup);
                 _stack.Add(_stack[^1]);
