@@ -1,7 +1,7 @@
 using ILGPU;
 using ILGPU.Runtime;
 
-namespace MoeFromScratch.Gpu;
+namespace MoeFromScratch.Gpu.Ladder;
 
 /// <summary>What a tensor core multiplies: a warp's 32 rows of x and 32 of w, over the columns of a tile.</summary>
 internal interface ITensorCore
@@ -47,7 +47,7 @@ internal struct Tf32Core : ITensorCore
     public static void Multiply<TWeight>(ArrayView<float> xs, int x, ElementView ws, int w, int t) where TWeight : struct, IElement
     {
         int below = 8 * Stride;
-        for (int k = t; k < AsyncTiles.K; k += 8)
+        for (int k = t; k < 16; k += 8)
         {
             int i = x + k, j = w + k;
             Ptx.Rows(xs[i], xs[i + below], xs[i + 4], xs[i + below + 4], xs[i + 2 * below], xs[i + 3 * below], xs[i + 2 * below + 4], xs[i + 3 * below + 4]);
@@ -59,46 +59,45 @@ internal struct Tf32Core : ITensorCore
 }
 
 /// <summary>
-/// Rung 6: y = x · wᵀ on tensor cores. Tiles arrive as on rung 5; each of a group's four warps multiplies 32 rows by 32 columns in eight
+/// Rungs 6 and 7: tensor cores. Tiles arrive as on rung 5; each of a group's four warps multiplies 32 rows by 32 columns in eight
 /// parts of 16 × 8, with factors rounded on their way from shared memory to registers and sums in F32. What is computed is therefore
 /// less exact than an F32 product: never used unless a precision was asked for. Needs CUDA and sm_80.
-/// <para>
-/// For 16 columns a warp reads 64 · 16 floats from shared memory (4 KB, 32 cycles) for 8 instructions of 4,096 products (bf16: 128 cycles of an
-/// A100's tensor core, half of that on an H200; tf32 twice as many). A group's 64 × 64 outputs take 16 flops per byte of device memory, as on
-/// rung 5, where an A100's bf16 wants 200 and gets the rest from L2: what comes next is a larger tile. 30 to 36 KB of shared memory.
-/// </para>
+/// For 16 columns a warp makes 16,384 products, which an H200's four tensor cores together do in 8 clocks (bf16) or 16 (tf32), and reads 4 KB
+/// of shared memory for them, 32 clocks. A tile of 64 × 64 asks for a byte of global memory per 16 flops, where these peaks
+/// want 200: most has to come from the second cache. What comes next are larger tiles, for warps and for groups.
 /// </summary>
-internal struct TensorCoreProduct<TRows, TWeight, TCore> : IKernel<ProductArgs>
-    where TRows : struct, IProductRows
+internal struct Rung6TensorCores<TWeight, TCore> : IKernel<LadderArgs>
     where TWeight : struct, IElement
     where TCore : struct, ITensorCore
 {
+    /// <summary>The outputs of a group, and how far it goes along k between two barriers.</summary>
+    public const int M = 64, N = 64, K = 16;
+
     /// <summary>Four warps.</summary>
     public const int Threads = 128;
 
-    public static void Run(ProductArgs a)
+    public static int SharedBytes => Ring.Stages * (M + N) * TCore.Stride * sizeof(float);
+
+    public static void Run(LadderArgs a)
     {
-        ArrayView<float> xs = SharedMemory.Allocate<float>(AsyncTiles.Stages * ProductTile.M * TCore.Stride), tiles = SharedMemory.Allocate<float>(AsyncTiles.Stages * ProductTile.N * TCore.Stride);
-        ElementView ws = AsyncTiles.Elements(tiles);
+        ArrayView<float> xs = SharedMemory.Allocate<float>(Ring.Stages * M * TCore.Stride), tiles = SharedMemory.Allocate<float>(Ring.Stages * N * TCore.Stride);
+        ElementView ws = Ring.Elements(tiles);
         Ptx.Begin();
-        TileRows rows = TRows.Find(a, Grid.IdxY);
+        TileRows rows = LadderTile.Rows(a, M);
         if (rows.First >= rows.End)
             return;
-        int column = Grid.IdxX * ProductTile.N, g = (Group.IdxX & 31) >> 2, t = Group.IdxX & 3, stage = 0, free = 2;
+        int column = Grid.IdxX * N, g = (Group.IdxX & 31) >> 2, t = Group.IdxX & 3, stage = 0, free = 2;
         int m = ((Group.IdxX >> 6) << 5) + g, n = (((Group.IdxX >> 5) & 1) << 5) + g;
-        AsyncTiles.Ask<TWeight>(a, rows, column, 0, 0, TCore.Stride, xs, ws);
-        Ptx.Commit();
-        AsyncTiles.Ask<TWeight>(a, rows, column, AsyncTiles.K, 1, TCore.Stride, xs, ws);
-        Ptx.Commit();
-        for (int k0 = 0; k0 < a.K; k0 += AsyncTiles.K)
+        Ring.Ask<TWeight>(a, rows, column, 0, 0, M, K, TCore.Stride, xs, ws);
+        Ring.Ask<TWeight>(a, rows, column, K, 1, M, K, TCore.Stride, xs, ws);
+        for (int k0 = 0; k0 < a.K; k0 += K)
         {
             Ptx.WaitForAllButOne();
             Group.Barrier();
-            AsyncTiles.Ask<TWeight>(a, rows, column, k0 + 2 * AsyncTiles.K, free, TCore.Stride, xs, ws);
-            Ptx.Commit();
-            TCore.Multiply<TWeight>(xs, (stage * ProductTile.M + m) * TCore.Stride, ws, (stage * ProductTile.N + n) * TCore.Stride, t);
-            stage = AsyncTiles.Next(stage);
-            free = AsyncTiles.Next(free);
+            Ring.Ask<TWeight>(a, rows, column, k0 + 2 * K, free, M, K, TCore.Stride, xs, ws);
+            TCore.Multiply<TWeight>(xs, (stage * M + m) * TCore.Stride, ws, (stage * N + n) * TCore.Stride, t);
+            stage = Ring.Next(stage);
+            free = Ring.Next(free);
         }
         for (int part = 0; part < 8; part++)
         {
