@@ -17,6 +17,11 @@ public struct F4
     public float X, Y, Z, W;
 }
 
+public struct F2
+{
+    public float X, Y;
+}
+
 /// <summary>Four 16-bit elements.</summary>
 public struct H4
 {
@@ -32,6 +37,12 @@ internal interface IElement
 
     /// <summary>Elements i … i + 3; their place is a multiple of four elements, and the view begins at a multiple of 16 bytes.</summary>
     static abstract F4 Four(ElementView x, long i);
+
+    /// <summary>Elements i and i + 1; as <see cref="Four"/>, but their place is a multiple of two elements.</summary>
+    static abstract F2 Two(ElementView x, int i);
+
+    /// <summary>Elements i … i + 3 of <paramref name="shared"/> = j … j + 3 of <paramref name="x"/> as <see cref="Ptx.Copy(ArrayView{F4}, int, ArrayView{F4}, long, bool)"/>, both places as in <see cref="Four"/>.</summary>
+    static abstract void CopyFour(ElementView shared, int i, ElementView x, long j, bool isThere);
 }
 
 internal struct F32 : IElement
@@ -41,6 +52,11 @@ internal struct F32 : IElement
     public static void Store(ElementView y, long i, float value) => y.Floats[i] = value;
 
     public static F4 Four(ElementView x, long i) => x.Floats.AsAligned(16).Cast<F4>()[i >> 2];
+
+    public static F2 Two(ElementView x, int i) => x.Floats.AsAligned(16).Cast<F2>()[i >> 1];
+
+    public static void CopyFour(ElementView shared, int i, ElementView x, long j, bool isThere) =>
+        Ptx.Copy(shared.Floats.AsAligned(16).Cast<F4>(), i >> 2, x.Floats.AsAligned(16).Cast<F4>(), j >> 2, isThere);
 }
 
 /// <summary>bfloat16: the upper half of an F32. ILGPU knows no such type.</summary>
@@ -60,6 +76,15 @@ internal struct BF16 : IElement
         H4 h = x.Halves.AsAligned(16).Cast<H4>()[i >> 2];
         return new F4 { X = Widen(h.X), Y = Widen(h.Y), Z = Widen(h.Z), W = Widen(h.W) };
     }
+
+    public static F2 Two(ElementView x, int i)
+    {
+        uint two = x.Halves.AsAligned(16).Cast<uint>()[i >> 1];
+        return new F2 { X = Interop.IntAsFloat(two << 16), Y = Interop.IntAsFloat(two & 0xFFFF0000) };
+    }
+
+    public static void CopyFour(ElementView shared, int i, ElementView x, long j, bool isThere) =>
+        Ptx.Copy(shared.Halves.AsAligned(16).Cast<H4>(), i >> 2, x.Halves.AsAligned(16).Cast<H4>(), j >> 2, isThere);
 
     private static float Widen(ushort bits) => Interop.IntAsFloat((uint)bits << 16);
 }
@@ -91,6 +116,15 @@ internal struct F16 : IElement
         H4 h = x.Halves.AsAligned(16).Cast<H4>()[i >> 2];
         return new F4 { X = Widen(h.X), Y = Widen(h.Y), Z = Widen(h.Z), W = Widen(h.W) };
     }
+
+    public static F2 Two(ElementView x, int i)
+    {
+        uint two = x.Halves.AsAligned(16).Cast<uint>()[i >> 1];
+        return new F2 { X = Widen((ushort)two), Y = Widen((ushort)(two >> 16)) };
+    }
+
+    public static void CopyFour(ElementView shared, int i, ElementView x, long j, bool isThere) =>
+        Ptx.Copy(shared.Halves.AsAligned(16).Cast<H4>(), i >> 2, x.Halves.AsAligned(16).Cast<H4>(), j >> 2, isThere);
 
     private static float Widen(ushort bits)
     {

@@ -66,6 +66,8 @@ public sealed partial class GpuBackend
     /// <summary>As many tiles as there could be: beside whole ones, each expert has one that is not full.</summary>
     private void Climb<TWeight>(Rung rung, LadderArgs args) where TWeight : struct, IElement
     {
+        if (rung.IsAlignedOnly && !args.IsAligned)
+            throw new ArgumentException($"rung {rung.Number} copies four elements at a time: rows of x and w must begin at multiples of that");
         Index3D grid = new((args.N + rung.N - 1) / rung.N, (args.M + rung.M - 1) / rung.M + args.Slots.Count, 1);
         switch (rung.Number)
         {
@@ -73,6 +75,9 @@ public sealed partial class GpuBackend
             case 2: Launch<Rung2Tiled<TWeight>, LadderArgs>(grid, rung.Threads, args); break;
             case 3: Launch<Rung3Blocked<TWeight>, LadderArgs>(grid, rung.Threads, args); break;
             case 4: Launch<Rung4Vectors<TWeight>, LadderArgs>(grid, rung.Threads, args); break;
+            case 5: Launch<Rung5AsyncCopies<TWeight>, LadderArgs>(grid, rung.Threads, args); break;
+            case 6: Launch<Rung6TensorCores<TWeight, Tf32Core>, LadderArgs>(grid, rung.Threads, args); break;
+            case 7: Launch<Rung6TensorCores<TWeight, Bf16Core>, LadderArgs>(grid, rung.Threads, args); break;
             default: throw new ArgumentException($"there is no rung {rung.Number}");
         }
     }

@@ -9,8 +9,6 @@ namespace MoeFromScratch.Gpu.Tests;
 /// <summary>Every rung gives what the reference gives; threads take their turns in another order from call to call.</summary>
 public sealed class LadderTests(LadderTests.Device device) : IClassFixture<LadderTests.Device>
 {
-    private const double Sums = 1e-5;
-
     private static readonly ReferenceBackend Oracle = new(poison: true);
 
     /// <summary>Numbers of the rungs, and the types of weights.</summary>
@@ -31,10 +29,12 @@ public sealed class LadderTests(LadderTests.Device device) : IClassFixture<Ladde
     public void Dense(int number, DType type)
     {
         Rung rung = Rung.All[number - 1];
-        foreach ((int T, int N, int D) in new[] { (1, 1, 1), (3, rung.N, rung.K), (rung.M, 5, 4), (rung.M + 1, rung.N + 4, 2 * rung.K + 4), (rung.M + 9, rung.N + 3, rung.K + 3) })
-            foreach (bool aligned in new[] { true, false })
-                Agree(t => LinearOn(t, rung, t.Normal([T, D]), t.Normal([N, D], type), t.Output("y", [T, N]), aligned));
-        Agree(t => LinearOn(t, rung, t.Normal([0, 7]), t.Normal([3, 7], type), t.Output("y", [0, 3]), false));
+        foreach ((int T, int N, int D) in new[] { (1, 1, 4), (3, rung.N, rung.K), (rung.M, 5, 4), (rung.M + 1, rung.N + 4, 2 * rung.K + 4), (rung.M + 9, rung.N + 3, rung.K + 4) })
+            Agree(0, t => LinearOn(t, rung, Eighths(t, 0, [T, D]), Eighths(t, 1, [N, D], type), t.Output("y", [T, N]), aligned: true));
+        if (rung.IsAlignedOnly)
+            return;
+        foreach ((int T, int N, int D) in new[] { (0, 3, 7), (1, 1, 1), (rung.M + 1, rung.N + 3, rung.K + 3), (3, 4, rung.K + 4) })
+            Agree(0, t => LinearOn(t, rung, Eighths(t, 0, [T, D]), Eighths(t, 1, [N, D], type), t.Output("y", [T, N]), aligned: false));
     }
 
     /// <summary>Experts with no row, with few, with a tile's and with more; rows of y outside of the range stay as they were.</summary>
@@ -45,13 +45,47 @@ public sealed class LadderTests(LadderTests.Device device) : IClassFixture<Ladde
         int[] offsets = [0, 2, 2, 5, 5 + rung.M, 5 + rung.M, 7 + 2 * rung.M, 8 + 2 * rung.M];
         foreach ((int first, int count) in new[] { (0, 7), (1, 5), (4, 1) })
             foreach ((int N, int D, bool aligned) in new[] { (rung.N + 4, rung.K + 4, true), (5, 3, false) })
-                Agree(t =>
+                if (aligned || !rung.IsAlignedOnly)
+                    Agree(0, t =>
+                    {
+                        Tensor x = Eighths(t, 0, [offsets[^1] + 1, D]), y = t.Accumulator("y", [offsets[^1] + 1, N]);
+                        Tensor[] w = [.. Enumerable.Range(0, count).Select(e => Eighths(t, 1 + e, [N, D], type))];
+                        GroupedOn(t, rung, x, new SlotRange(t.Input([offsets.Length], offsets), first, count), w, y, aligned);
+                    });
+        Agree(0, t => GroupedOn(t, rung, Eighths(t, 0, [rung.M + 1, 4]), default, [Eighths(t, 1, [4, 4], type)], t.Output("y", [rung.M + 1, 4]), aligned: true));
+    }
+
+    /// <summary>Numbers that a rung's precision rounds: what it gives is the product of the rounded ones.</summary>
+    [Theory, MemberData(nameof(Cases))]
+    public void AnyNumbers(int number, DType type)
+    {
+        const int D = 52;
+        Rung rung = Rung.All[number - 1];
+        Agree(1e-5, t => LinearOn(t, rung, Rounded(t, 0, [20, D], DType.F32), Rounded(t, 1, [20, D], type), t.Output("y", [20, 20]), aligned: true));
+
+        Tensor Rounded(Trial t, int stream, Shape shape, DType stored)
+        {
+            float[] values = t.Noise(stream).Normals(shape.Count);
+            for (int i = 0; i < values.Length; i++)
+            {
+                float v = stored switch { DType.BF16 => DTypes.FromBF16(DTypes.ToBF16(values[i])), DType.F16 => DTypes.FromF16(DTypes.ToF16(values[i])), _ => values[i] };
+                values[i] = t.Backend is GpuBackend ? v : rung.Precision switch
                 {
-                    Tensor x = t.Normal([offsets[^1] + 1, D]), y = t.Accumulator("y", [offsets[^1] + 1, N]);
-                    Tensor[] w = [.. Enumerable.Range(0, count).Select(_ => t.Normal([N, D], type))];
-                    GroupedOn(t, rung, x, new SlotRange(t.Input([offsets.Length], offsets), first, count), w, y, aligned);
-                });
-        Agree(t => GroupedOn(t, rung, t.Normal([rung.M + 1, 4]), default, [t.Normal([3, 4], type)], t.Output("y", [rung.M + 1, 3]), false));
+                    Precision.Bf16 => DTypes.FromBF16(DTypes.ToBF16(v)),
+                    Precision.Tf32 => BitConverter.UInt32BitsToSingle((BitConverter.SingleToUInt32Bits(v) + 0x1000) & ~0x1FFFu),    // ties away from zero
+                    _ => v,
+                };
+            }
+            return t.Input(shape, values, stored);
+        }
+    }
+
+    [Fact]
+    public void CopiesOfFourWantRowsAtMultiplesOfFour()
+    {
+        foreach (Rung rung in Rung.All.Where(static r => r.IsAlignedOnly))
+            Assert.Contains("four elements", Assert.Throws<ArgumentException>(() => Trial.Run(device.Backend, 1, t =>
+                LinearOn(t, rung, t.Normal([3, 5]), t.Normal([3, 5]), t.Output("y", [3, 3]), aligned: true))).Message, StringComparison.Ordinal);
     }
 
     /// <summary>What is asked for, counted tile by tile.</summary>
@@ -60,7 +94,7 @@ public sealed class LadderTests(LadderTests.Device device) : IClassFixture<Ladde
     {
         foreach (Rung rung in Rung.All)
         {
-            (int height, int width) = rung.Buffers == 0 ? (1, 1) : (rung.M, rung.N);
+            (int height, int width) = rung.SharedBytes == 0 ? (1, 1) : (rung.M, rung.N);
             long bytes = 0;
             for (int m = 0; m < M; m += height)
                 for (int n = 0; n < N; n += width)
@@ -83,7 +117,7 @@ public sealed class LadderTests(LadderTests.Device device) : IClassFixture<Ladde
                 $"| {r.Number} | {r.Name} | {r.M} × {r.N} | {r.K} | {r.Threads} | {r.Products} | {r.Loads} | {r.LoadClocks} | {r.SharedBytes:N0} | {r.Registers} | {r.Groups} | {100 * r.Occupancy:f0} % |"), readme, StringComparison.Ordinal);
         foreach (Rung r in Rung.All)
             Assert.Contains(string.Create(CultureInfo.InvariantCulture,
-                $"| {r.Number} | {r.Bytes(Size, Size, Size, DType.F32) / 1e9:f1} GB | {r.Intensity:0.##} | {100 * r.MemoryBound(Chip.H200):f1} % | {100 * r.LoadBound:f1} % | {100 * r.IssueBound:f1} % | {100 * r.Share(Chip.H200):f1} % | {r.Share(Chip.H200) * Chip.H200.FlopsPerSecond / 1e12:f1} |"), readme, StringComparison.Ordinal);
+                $"| {r.Number} | {r.Bytes(Size, Size, Size, DType.F32) / 1e9:f1} GB | {r.Intensity:0.##} | {100 * r.MemoryBound(Chip.H200):f1} % | {100 * r.LoadBound:f1} % | {100 * r.IssueBound:f1} % | {100 * r.Share(Chip.H200):f1} % | {r.Share(Chip.H200) * Chip.H200.Flops(r.Precision) / 1e12:f1} |"), readme, StringComparison.Ordinal);
     }
 
     private static void LinearOn(Trial t, Rung rung, Tensor x, Tensor w, Tensor y, bool aligned)
@@ -118,12 +152,21 @@ public sealed class LadderTests(LadderTests.Device device) : IClassFixture<Ladde
             gpu.Free(copy);
     }
 
-    private void Agree(Action<Trial> call)
+    /// <summary>Multiples of an eighth, small enough that every precision has them and that their products add up exactly.</summary>
+    private static Tensor Eighths(Trial t, int stream, Shape shape, DType type = DType.F32)
+    {
+        float[] values = t.Noise(stream).Normals(shape.Count);
+        for (int i = 0; i < values.Length; i++)
+            values[i] = MathF.Round(8 * Math.Clamp(values[i], -3, 3)) / 8;
+        return t.Input(shape, values, type);
+    }
+
+    private void Agree(double tolerance, Action<Trial> call)
     {
         ThreadOrder[] orders = [ThreadOrder.Forward, ThreadOrder.Reversed, ThreadOrder.Seeded];
         IReadOnlyList<Outcome> expected = Trial.Run(Oracle, 1, call);
         using (new KernelCheckOptions { Order = orders[device.Calls % orders.Length], Seed = device.Calls++ }.Use())
-            Outcome.AssertClose(expected, Trial.Run(device.Backend, 1, call), Sums);
+            Outcome.AssertClose(expected, Trial.Run(device.Backend, 1, call), tolerance);
     }
 
     public sealed class Device : IDisposable

@@ -59,3 +59,9 @@ internal static class Fours
         LadderTile.Store(a, rows, row, column + 3, c.W);
     }
 }
+
+/// <summary>A thread's eight outputs of a row.</summary>
+internal struct F8
+{
+    public F4 A, B;
+}

@@ -16,7 +16,7 @@ internal struct Rung2Tiled<TWeight> : IKernel<LadderArgs> where TWeight : struct
     public const int Threads = M * N;
 
     /// <summary>Floats from one k to the next. A warp writes 16 of k and 2 rows at once: with two more than the tile has, to 32 banks.</summary>
-    public const int Pad = 2, Row = M + Pad;
+    public const int Row = M + 2, SharedBytes = 2 * K * Row * sizeof(float);
 
     public static void Run(LadderArgs a)
     {

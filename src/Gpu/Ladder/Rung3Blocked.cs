@@ -15,7 +15,7 @@ internal struct Rung3Blocked<TWeight> : IKernel<LadderArgs> where TWeight : stru
     public const int Threads = 256;
 
     /// <summary>Floats from one k to the next, as on rung 2.</summary>
-    public const int Pad = 2, Row = M + Pad;
+    public const int Row = M + 2, SharedBytes = 2 * K * Row * sizeof(float);
 
     public static void Run(LadderArgs a)
     {

@@ -17,7 +17,7 @@ internal struct Rung4Vectors<TWeight> : IKernel<LadderArgs> where TWeight : stru
     public const int Threads = 256;
 
     /// <summary>Floats from one k to the next: still multiples of 16 bytes, and the 16 rows and 2 × 4 of k that a warp writes do not share banks.</summary>
-    public const int Pad = 4, Row = M + Pad;
+    public const int Row = M + 4, SharedBytes = 2 * 2 * K * Row * sizeof(float);
 
     private const int Buffer = K * Row;
 
@@ -70,12 +70,6 @@ internal struct Rung4Vectors<TWeight> : IKernel<LadderArgs> where TWeight : stru
         Store(a, rows, m + 65, column + n, c5);
         Store(a, rows, m + 66, column + n, c6);
         Store(a, rows, m + 67, column + n, c7);
-    }
-
-    /// <summary>Four columns, and the four that are 64 further on.</summary>
-    private struct F8
-    {
-        public F4 A, B;
     }
 
     private static F8 MulAdd(float a, F8 b, F8 c) => new() { A = Fours.MulAdd(a, b.A, c.A), B = Fours.MulAdd(a, b.B, c.B) };

@@ -13,6 +13,8 @@ public enum FaultKind
     RaceInGroup,
     /// <summary>Two groups of a launch touch an element, and one writes without an atomic.</summary>
     RaceBetweenGroups,
+    /// <summary>Shared memory that an asynchronous copy is on its way to.</summary>
+    UnderWay,
     /// <summary>Some threads wait where others do not.</summary>
     Divergence,
     /// <summary>More shared memory than a device has, or than was configured.</summary>

@@ -14,6 +14,10 @@ internal abstract class KernelCode(MethodInfo method, Emitted code)
     public string Name { get; } = Names.Of(method);
     public IReadOnlyList<SyncPoint> Syncs { get; } = code.Syncs;
 
+    /// <summary>The texts of inline PTX, and how many registers they declare.</summary>
+    public IReadOnlyList<PtxProgram> Programs { get; } = code.Programs;
+    public int Registers { get; } = code.Registers;
+
     /// <summary>" at File.cs:12", or method and IL offset where no symbols are found.</summary>
     public string LineOf(int site) => site < code.Sites.Count ? " at " + Lines.Of(code.Sites[site]) : "";
 

@@ -103,6 +103,8 @@ internal sealed unsafe partial class Machine
         Group = Since = WarpSince = _now;
         _groups.Add((_now, group));
         ForgetShared();
+        ForgetCopies();
+        ForgetRegisters(_kernel!, DimX * DimY * DimZ);
     }
 
     private void Enter(int thread)

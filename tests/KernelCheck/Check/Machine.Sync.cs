@@ -60,6 +60,11 @@ internal sealed unsafe partial class Machine
     /// <summary>All lanes of a warp have come to this point.</summary>
     internal void MeetLanes(SyncPoint point, int first, int lanes)
     {
+        if (point.Kind == SyncKind.Ptx)
+        {
+            Carry(point, first, lanes);
+            return;
+        }
         for (int lane = 0; lane < lanes && point.Kind != SyncKind.WarpBarrier; lane++)
         {
             int operand = _operand[first + lane], width = _width[first + lane], segment = lane & ~(width - 1);

@@ -26,6 +26,9 @@ internal struct Mark
     /// <summary>Look into the block's finer marks.</summary>
     public const ulong Split = ulong.MaxValue;
 
+    /// <summary>An asynchronous copy is on its way here.</summary>
+    public const ulong UnderWay = ulong.MaxValue - 1;
+
     public ulong Write, Read;
 
     public static int SiteOf(ulong mark) => (int)(mark >> SiteShift) & 0xffff;

@@ -33,6 +33,12 @@ internal static unsafe class Shadow
 
     public static void Atomic(byte* address, int bytes, Machine m, int site) => Each(address, bytes, m, site, 2);
 
+    /// <summary>An asynchronous copy to here begins: a write that goes on until it arrives.</summary>
+    public static void Begin(byte* address, int bytes, Machine m, int site) => Each(address, bytes, m, site, 3);
+
+    /// <summary>It has arrived, for the thread that has waited for it.</summary>
+    public static void Arrive(byte* address, int bytes, Machine m, int site) => Each(address, bytes, m, site, 4);
+
     /// <summary>Accesses of any size: word by word, or by the block's finer marks.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Each(byte* address, int bytes, Machine m, int site, int access)
@@ -53,8 +59,10 @@ internal static unsafe class Shadow
                 Read(mark, address + i, m, site);
             else if (access == 1)
                 Write(mark, address + i, m, site);
-            else
+            else if (access == 2)
                 Atomic(mark, address + i, m, site);
+            else
+                Copied(mark, address + i, m, site, access == 3);
     }
 
     private static void Finer(Block block, byte* address, int bytes, Machine m, int site, int access)
@@ -66,8 +74,22 @@ internal static unsafe class Shadow
                 Read(mark, address + i, m, site);
             else if (access == 1)
                 Write(mark, address + i, m, site);
-            else
+            else if (access == 2)
                 Atomic(mark, address + i, m, site);
+            else
+                Copied(mark, address + i, m, site, access == 3);
+    }
+
+    private static void Copied(Mark* mark, byte* address, Machine m, int site, bool begins)
+    {
+        if (mark->Write == Mark.Split)
+            Finer(Arena.BlockAt(address), address, 4, m, site, begins ? 3 : 4);
+        else
+        {
+            if (begins)
+                Write(mark, address, m, site);
+            *mark = new() { Write = begins ? Mark.UnderWay : m.Me | (uint)site << Mark.SiteShift };
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -110,6 +132,8 @@ internal static unsafe class Shadow
             Finer(Arena.BlockAt(address), address, 4, m, site, 0);
             return false;
         }
+        if (w == Mark.UnderWay)
+            throw m.UnderWay(address, "reads", site);
         if (w == 0)
         {
             if (m.ReportsUninitialised(address))
@@ -143,6 +167,8 @@ internal static unsafe class Shadow
             Finer(Arena.BlockAt(address), address, 4, m, site, 1);
             return false;
         }
+        if (mark == Mark.UnderWay)
+            throw m.UnderWay(address, "writes", site);
         return Conflicts(mark, m) ? throw m.Race(address, "writes", site, mark, did) : true;
     }
 
@@ -154,6 +180,8 @@ internal static unsafe class Shadow
             Finer(Arena.BlockAt(address), address, 4, m, site, 2);
             return;
         }
+        if (w == Mark.UnderWay)
+            throw m.UnderWay(address, "writes (atomically)", site);
         if (w == 0 && m.ReportsUninitialised(address))
             throw m.Uninitialised(address, site);
         if ((w & Mark.Atomic) == 0 && Conflicts(w, m))

@@ -5,11 +5,12 @@ namespace MoeFromScratch.KernelCheck;
 internal enum SyncKind
 {
     Barrier, And, Or, PopCount, GroupBroadcast,
-    WarpBarrier, Shuffle, ShuffleUp, ShuffleDown, ShuffleXor, WarpBroadcast,
+    WarpBarrier, Shuffle, ShuffleUp, ShuffleDown, ShuffleXor, WarpBroadcast, Ptx,
 }
 
 /// <summary>A place where threads wait for each other; a thread that stops there returns the number of this place.</summary>
-internal sealed record SyncPoint(SyncKind Kind, string Name, int Site)
+/// <param name="Program">Inline PTX that they carry out together.</param>
+internal sealed record SyncPoint(SyncKind Kind, string Name, int Site, PtxProgram? Program = null)
 {
     public bool OfGroup => Kind < SyncKind.WarpBarrier;
 }

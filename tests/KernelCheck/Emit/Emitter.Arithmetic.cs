@@ -19,6 +19,9 @@ internal sealed partial class Emitter
                 _il.Emit(i.Code);
                 Push(AsInt(shifted.Type), by.Constant && shifted.Constant);
                 return true;
+            case "conv.u" when _stack[^1].Type.IsByRef:
+                PointTo(frame, i);
+                return true;
             case "neg" or "not":
                 Value operand = Pop();
                 if (operand.IsTruth)
@@ -57,13 +60,15 @@ internal sealed partial class Emitter
     private void Binary(Frame frame, Instruction i)
     {
         Value second = Pop(), first = Pop();
-        if (first.Type.IsByRef || second.Type.IsByRef)
-            throw Refuse(frame.Method, i.Offset, "arithmetic on a reference");
+        if (IsAddress(first.Type) || IsAddress(second.Type))
+            throw Refuse(frame.Method, i.Offset, "arithmetic on a reference or a pointer");
         _il.Emit(i.Code);
         bool isTruth = first.IsTruth && second.IsTruth && Name(i) is "and" or "or" or "xor";
         Push(isTruth ? typeof(bool) : first.Type == typeof(double) || second.Type == typeof(double) ? typeof(double)
             : AsInt(first.Type), first.Constant && second.Constant);
     }
+
+    private static bool IsAddress(Type type) => type.IsByRef || type.IsPointer;
 
     private static Type AsInt(Type type) => type == typeof(bool) ? typeof(int) : type;
 

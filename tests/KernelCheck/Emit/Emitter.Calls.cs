@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Reflection.Emit;
 using ILGPU;
+using ILGPU.Runtime.Cuda;
 
 namespace MoeFromScratch.KernelCheck;
 
@@ -146,7 +147,9 @@ internal sealed partial class Emitter
     {
         string type = method.DeclaringType!.Name.Split('`')[0], name = $"{type}_{method.Name}";
         int site = NewSite(frame.Method, i.Offset);
-        if (Intrinsics.Syncs.TryGetValue(name, out SyncKind kind))
+        if (method.DeclaringType == typeof(CudaAsm))
+            CallPtx(frame, i, method, site);
+        else if (Intrinsics.Syncs.TryGetValue(name, out SyncKind kind))
             CallSync(method, kind, $"{type}.{method.Name}", site);
         else if (type == nameof(MemoryFence))
             return;

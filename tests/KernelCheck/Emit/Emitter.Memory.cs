@@ -143,6 +143,8 @@ internal sealed partial class Emitter
     /// <summary>The reference on top of the stack is about to be read or written through.</summary>
     private void Mark(Frame frame, Instruction i, Type type, string access, Value address)
     {
+        if (address.Type.IsPointer)
+            throw Refuse(frame.Method, i.Offset, "an access by way of a pointer");
         if (!address.Type.IsByRef)
             throw Refuse(frame.Method, i.Offset, $"a reference that is computed as a {Names.Of(address.Type)}");
         // A view cannot lie in device memory.

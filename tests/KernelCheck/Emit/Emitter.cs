@@ -71,11 +71,11 @@ internal sealed partial class Emitter
         Type frame = Tuples.Of(types.ToArray());
         Emitter last = new(kernel, argsType, facts, 3, frame);
         last.Emit();
-        return new(last._method, ViewChecks.Of(argsType), frame, last._syncs, last._sites);
+        return new(last._method, ViewChecks.Of(argsType), frame, last._syncs, last._sites, last._programs, last._ptx.Registers);
     }
 
-    /// <summary>References are kept as addresses: what they refer to does not move.</summary>
-    private static Type Kept(Type type) => type.IsByRef ? typeof(nint) : type;
+    /// <summary>References and pointers are kept as addresses: what they refer to does not move.</summary>
+    private static Type Kept(Type type) => type.IsByRef || type.IsPointer ? typeof(nint) : type;
 
     private void Emit()
     {
@@ -301,13 +301,13 @@ internal sealed partial class Emitter
     }
 
     /// <summary>The thread waits here: everything it needs goes to the frame, and comes back when it goes on.</summary>
-    private void Wait(SyncKind kind, string name, int site)
+    private void Wait(SyncKind kind, string name, int site, PtxProgram? program = null)
     {
         List<(Value, Variable?)> spilled = Spill();
         HashSet<Variable> live = Live();
         foreach (Variable variable in live)
             _facts.Saved.TryAdd(variable.Number, variable.Type);
-        _syncs.Add(new(kind, name, site));
+        _syncs.Add(new(kind, name, site, program));
         Variable[] kept = IsLast ? [.. live.Where(v => !IsResident(v) && !IsFixed(v))] : [];
         foreach (Variable variable in kept)
             Save(variable);

@@ -87,6 +87,9 @@ internal static class Il
                 case OperandType.InlineField:
                     operand = module.ResolveField(token(), ofType, ofMethod);
                     break;
+                case OperandType.InlineString:
+                    operand = module.ResolveString(token());
+                    break;
                 case OperandType.InlineTok:
                     operand = module.ResolveMember(token(), ofType, ofMethod);
                     break;

@@ -62,8 +62,11 @@ internal static class Rules
     public static void CheckType(MethodInfo kernel, MethodBase method, int offset, Type type, string what)
     {
         Type itself = type.IsByRef ? type.GetElementType()! : type;
+        // Pointers are operands of inline PTX: whatever else is done with one is refused there.
+        if (itself.IsPointer && !type.IsByRef)
+            return;
         if (itself.IsPointer)
-            throw Refuse(kernel, method, offset, $"{what} of the pointer type {itself}");
+            throw Refuse(kernel, method, offset, $"{what} of the pointer type {type}");
         if (!itself.IsValueType)
             throw Refuse(kernel, method, offset, $"{what} of the reference type {Names.Of(itself)}");
         if (Unsupported(itself) is { } why)

@@ -46,9 +46,9 @@ internal sealed record Place(Variable Variable, FieldInfo[] Path)
 
 /// <summary>
 /// A value on the evaluation stack: its type (comparisons are bool, as in ILGPU, whatever IL says), whether a compiler would know it, whose
-/// address it is, where it can be read again, and whether it is the constant 0 or 1, which may become a bool.
+/// address it is, where it can be read again, whether it is the constant 0 or 1, which may become a bool, and the text of a string.
 /// </summary>
-internal readonly record struct Value(Type Type, bool Constant = false, Place? Place = null, Place? From = null, bool Bit = false)
+internal readonly record struct Value(Type Type, bool Constant = false, Place? Place = null, Place? From = null, bool Bit = false, string? Text = null)
 {
     public bool IsTruth => Type == typeof(bool);
 }
@@ -81,4 +81,5 @@ internal sealed class Facts
 }
 
 /// <summary>The result of emission.</summary>
-internal sealed record Emitted(DynamicMethod Body, DynamicMethod? ViewCheck, Type Frame, IReadOnlyList<SyncPoint> Syncs, IReadOnlyList<Site> Sites);
+internal sealed record Emitted(DynamicMethod Body, DynamicMethod? ViewCheck, Type Frame, IReadOnlyList<SyncPoint> Syncs, IReadOnlyList<Site> Sites,
+    IReadOnlyList<PtxProgram> Programs, int Registers);
