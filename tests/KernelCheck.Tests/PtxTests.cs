@@ -32,7 +32,7 @@ internal static unsafe class PtxKernels
         int t = Group.IdxX;
         Copy(s, 4 * t, x, 4 * t, 16);
         CudaAsm.Emit("cp.async.commit_group;");
-        Copy(s, 128 + 4 * t, x, 4 * t, 8);
+        CudaAsm.Emit("cp.async.ca.shared.global [%0], [%1], 16, %2;", Of(ref s[128 + 4 * t]), Of(ref x[t < 32 ? 4 * t : 0]), t < 32 ? 8 : 0);
         CudaAsm.Emit("cp.async.commit_group;");
         CudaAsm.Emit("cp.async.wait_group 1;");
         Group.Barrier();

@@ -109,13 +109,13 @@ internal sealed partial class Emitter
         }
     }
 
-    /// <summary>Where ways part or meet, nothing is known but types.</summary>
+    /// <summary>Where ways part or meet, nothing is known but types, and texts, which cannot be chosen.</summary>
     private void Merge()
     {
         for (int n = 0; n < _stack.Count; n++)
         {
             Escape(_stack[n]);
-            _stack[n] = new(_stack[n].Type, Bit: _stack[n].Bit);
+            _stack[n] = new(_stack[n].Type, Bit: _stack[n].Bit, Text: _stack[n].Text);
         }
     }
 
