@@ -3,7 +3,6 @@ using MoeFromScratch.Model;
 using MoeFromScratch.Model.Generation;
 using MoeFromScratch.Model.Tests.Parity;
 using MoeFromScratch.Model.Tracing;
-using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Gpu.Tests;
 
@@ -55,27 +54,12 @@ public sealed class LaunchTests
     public void ATrainingStepStaysOnTheDevice(string golden)
     {
         GoldenCase trained = new(golden);
-        using GpuBackend device = Devices.Create(check: false);
-        using AttentionApart backend = new(device);
+        using GpuBackend backend = Devices.Create(check: false);
         using LanguageModel model = LanguageModel.Load(trained.Folder, backend, trainable: true);
-        GpuCounts before = device.Counts;
+        GpuCounts before = backend.Counts;
         Tracer.TrainSteps(new Trace(), model, trained.Input, 1, trained.Training!.LearningRate, trained.Training.AdamW, trained.Training.ClipNorm);
-        GpuCounts step = device.Counts - before - backend.InAttention;
+        GpuCounts step = backend.Counts - before;
         Assert.Equal(0, step.HostCrossings);
         Assert.Equal(model.Config.Layers.Count(static l => l is MoeConfig) + 2, step.Downloads);
-    }
-
-    /// <summary>Attention's way back still crosses: what that costs is counted apart.</summary>
-    private sealed class AttentionApart(GpuBackend device) : PassingBackend(device)
-    {
-        public GpuCounts InAttention { get; private set; }
-
-        public override void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
-            Tensor y, Tensor lse, Tensor dy, Tensor? dq, Tensor? dk, Tensor? dv, Tensor? dsinks)
-        {
-            GpuCounts before = device.Counts;
-            base.AttentionGrad(q, k, v, sequences, visible, sinks, layout, y, lse, dy, dq, dk, dv, dsinks);
-            InAttention -= before - device.Counts;
-        }
     }
 }

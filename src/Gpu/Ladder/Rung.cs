@@ -95,9 +95,6 @@ internal sealed record Rung(int Number, string Name, int M, int N, int K, int Th
         private init;
     }
 
-    /// <summary>How far a factor may be from what it was, in parts of it.</summary>
-    public double Rounding => Precision switch { Precision.Tf32 => 1 / 2048.0, Precision.Bf16 => 1 / 256.0, _ => 0 };
-
     /// <summary>Clocks that a multiprocessor takes to multiply for one k of a warp: 128 products each, or 1024 and 2048 on an H200's tensor cores.</summary>
     public double ProductClocks => 32.0 * Products / Precision switch { Precision.Tf32 => 1024, Precision.Bf16 => 2048, _ => 128 };
 
