@@ -27,17 +27,17 @@ internal static class Common
         HelpName = "TYPE",
     };
 
-    public static Option<string?> KvCache() => new("--kv-cache")
+    public static Option<string> KvCache() => new("--kv-cache")
     {
-        Description = "What the key-value cache holds, f32, f16 or bf16; f16 where weights are quantised and f32 elsewhere unless said.",
+        Description = "What the key-value cache holds: f32, or f16 or bf16 in half the memory.",
+        DefaultValueFactory = _ => "f32",
         HelpName = "TYPE",
     };
 
     /// <summary>See <see cref="Model.Generation.GenerateOptions.CacheType"/>.</summary>
     /// <exception cref="ArgumentException">No such type.</exception>
-    public static DType? CacheType(string? name) => name switch
+    public static DType CacheType(string name) => name switch
     {
-        null => null,
         "f32" => DType.F32,
         "f16" => DType.F16,
         "bf16" => DType.BF16,

@@ -31,7 +31,7 @@ internal sealed class ModelFigures : IDisposable
 
     /// <param name="folder">The model's, to load it once more for training; null not to train.</param>
     /// <param name="cacheType">See <see cref="GenerateOptions.CacheType"/>.</param>
-    public ModelFigures(LanguageModel model, int promptTokens, int newTokens, string? folder, DType? cacheType = null)
+    public ModelFigures(LanguageModel model, int promptTokens, int newTokens, string? folder, DType cacheType = DType.F32)
     {
         _model = model;
         _generator = new Generator(model.Transformer, model.Backend, promptTokens + newTokens, 1, cacheType, RoutesByTask ? [0] : []);

@@ -48,7 +48,7 @@ internal static class GenerateVerb
         Option<int?> count = new("--max-new-tokens") { Description = "At most so many new tokens; 200 unless the checkpoint says otherwise.", HelpName = "N" };
         Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after an end-of-sequence token." };
         Option<bool> noCache = new("--no-cache") { Description = "Compute the whole sequence anew for each token (slow; checks the cache)." };
-        Option<string?> kvCache = Common.KvCache();
+        Option<string> kvCache = Common.KvCache();
         Option<bool> showExperts = new("--show-experts") { Description = "Colour each token by the experts it used, and sum up by layer." };
         Option<ulong> seed = Common.Seed();
         Option<string> device = Common.Device(), precision = Common.Precision();
@@ -62,8 +62,8 @@ internal static class GenerateVerb
         command.SetAction(r =>
         {
             RoutingOptions routing = router.Read(r);
-            DType? cacheType = Common.CacheType(r.GetValue(kvCache));
-            if (cacheType is not null && r.GetValue(noCache))
+            DType cacheType = Common.CacheType(r.GetValue(kvCache)!);
+            if (cacheType != DType.F32 && r.GetValue(noCache))
                 throw new ArgumentException("--no-cache leaves no cache for --kv-cache to set");
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!);
             string folder = r.GetValue(model) ?? Common.BuiltInFolder();

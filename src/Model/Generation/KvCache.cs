@@ -14,7 +14,7 @@ public sealed class KvCache : IDisposable
     private readonly int[] _lengths;
 
     /// <param name="capacity">Tokens of one sequence.</param>
-    /// <param name="type">F32, or F16 or BF16, to which keys and values are rounded: half the memory, and half of what each new token reads.</param>
+    /// <param name="type">F32, or F16 or BF16, to which keys and values are rounded: half the memory.</param>
     public KvCache(IBackend backend, ModelConfig config, int capacity, int sequences = 1, DType type = DType.F32)
     {
         _backend = backend;

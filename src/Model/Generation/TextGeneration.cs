@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tokenizers;
+using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Generation;
 
@@ -19,8 +20,8 @@ public sealed record GenerateOptions
     /// <summary>The task, for models that route by it.</summary>
     public int? Task { get; init; }
 
-    /// <summary>What the key-value cache holds: F32, F16 or BF16; null for <see cref="Generator.UsualCacheType"/>.</summary>
-    public DType? CacheType { get; init; }
+    /// <summary>What the key-value cache holds: F32, whose logits are those of a pass over the whole text, or F16 or BF16, which take half the memory.</summary>
+    public DType CacheType { get; init; }
 
     /// <summary>Compute the whole sequence again for every token, without a key-value cache: slow, to check the cache.</summary>
     public bool NoCache { get; init; }

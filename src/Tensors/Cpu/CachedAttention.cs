@@ -6,7 +6,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 /// <see cref="MatvecKernels{V}"/> likes them, while queries, scores and sums stay in the first level of the cache. Each piece
 /// leaves a maximum, a sum and an unnormalised output per query and head (Dao et al., 2022), which <see cref="Merge"/>
 /// brings together in the order of the chunks. Chunks follow from the number of keys alone. Keys and values of 16 bits are
-/// widened a block at a time into the second level of the cache: half as many bytes come from memory, and one code computes.
+/// widened a block at a time into the second level of the cache, and one code computes.
 /// </summary>
 internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
 {

@@ -85,6 +85,29 @@ public sealed class KvCacheTests
         }
     }
 
+    /// <summary>A cache of 16 bits rounds keys and values and nothing else: near the logits of F32, but not on them.</summary>
+    [Theory]
+    [InlineData(DType.F16, 5e-3f)]
+    [InlineData(DType.BF16, 4e-2f)]
+    public void ACacheOfSixteenBitsRounds(DType type, float within)
+    {
+        foreach (string golden in new[] { "mixtral", "deepseek-v3", "gpt-oss" })
+        {
+            GoldenCase expected = new(golden);
+            using IBackend backend = Machines.Make(Machines.Cpu(8, 2));
+            using LanguageModel model = LanguageModel.Load(expected.Folder, backend);
+            int[] tokens = expected.Input.Ids[..expected.Input.Length];
+            float[] whole = Tiny.Logits(model, tokens, tokens.Length)[^model.Config.VocabSize..];
+            using Generator generator = new(model.Transformer, backend, tokens.Length, 1, type);
+            generator.Feed(tokens.AsSpan(0, 12));
+            foreach (int token in tokens.AsSpan(12))
+                generator.Feed([token]);
+            float[] rounded = generator.Logits().ToArray();
+            Close.Within(golden, whole, rounded, within, within);
+            Assert.Contains(whole.Zip(rounded), static p => MathF.Abs(p.First - p.Second) > 2e-5f);
+        }
+    }
+
     [Fact]
     public void RefusesWhatDoesNotFit()
     {
