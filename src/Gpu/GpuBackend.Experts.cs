@@ -23,7 +23,7 @@ public sealed partial class GpuBackend
             ManyExperts<TOp>(x, slots, gate, up, down, a, b, y);
     }
 
-    /// <summary>Four launches: gate, up, down with the gating in its input, and the sums of each token's slots.</summary>
+    /// <summary>Gate, up, down with the gating in its input, and the sums of each token's slots.</summary>
     private void ManyExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
         where TOp : struct, IUnary
     {

@@ -129,6 +129,7 @@ internal struct StepProgram : IKernel<Steps>
             case 39: UnaryStep<ClippedPlusOne>.Run(s, item, scratch); break;
             case 40: GatedStep<Silu>.Run(s, item, scratch); break;
             case 41: GatedStep<CappedSwish>.Run(s, item, scratch); break;
+            case 42: SelectFewTokensStep.Run(s, item, scratch); break;
             default: CombineStep.Run(s, item, scratch); break;
         }
     }

@@ -20,6 +20,9 @@ public readonly record struct Batch
     /// <summary>[B, 4] I32 (query start, query count, key start, key count), see <see cref="IBackend.Attention"/>.</summary>
     public required Tensor Sequences { get; init; }
 
+    /// <summary><see cref="Sequences"/> on the host, row by row, for whoever decides there what each sequence gets.</summary>
+    public required int[] SequenceTable { get; init; }
+
     /// <summary>[T] I32 cache row that takes each token's key and value; null without a cache.</summary>
     public Tensor? CacheRows { get; init; }
 
@@ -114,6 +117,7 @@ public readonly record struct Batch
             Tokens = g.Constant([total], DType.I32, tokens),
             Positions = g.Constant<int>([total], DType.I32, positions),
             Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
+            SequenceTable = table.ToArray(),
             Context = context,
             CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
             Tasks = tasks.IsEmpty ? null : g.Constant<int>([total], DType.I32, taskOf),

@@ -84,6 +84,15 @@ public abstract class PathTests(IBackend device) : IDisposable
     }
 
     /// <summary>Of few tokens, and of more.</summary>
+    [Theory, InlineData(5), InlineData(40)]
+    public void SelectionOfTokens(int tokens)
+    {
+        float[] mask = [.. Enumerable.Range(0, 3 * tokens).Select(static i => i % 4 == 1 ? 0f : 1)], scores = [.. Enumerable.Range(0, 3 * tokens).Select(static i => i * 7 % 5 - 2.5f)];
+        foreach (float[]? by in new[] { scores, null })
+            Agree(Exact, t => t.Backend.SelectTokens(t.Input([tokens, 3], mask), by is null ? null : t.Input([tokens, 3], by), [3, 3, 1], t.Output("kept", [tokens, 3])));
+    }
+
+    /// <summary>Of few tokens, and of more.</summary>
     [Theory, InlineData(7), InlineData(40)]
     public void SlotLists(int tokens)
     {
@@ -127,8 +136,8 @@ public abstract class PathTests(IBackend device) : IDisposable
         Shape Matrix(int i) => i < 2 * E ? [F, D] : [D, F];
     });
 
-    /// <summary>Into few rows, and into more than there are.</summary>
-    [Theory, InlineData(3), InlineData(90)]
+    /// <summary>Into few rows, and into so many that slots are sorted.</summary>
+    [Theory, InlineData(3), InlineData(600)]
     public void ScatterAddRows(int rows) => Agree(Exact, t =>
         t.Backend.ScatterAddRows(t.Normal([7, 10]), t.Input([7], [2, 0, 2, 1, rows - 1, 2, 0]), default, t.Accumulator("y", [rows, 10])));
 

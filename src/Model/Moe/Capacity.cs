@@ -87,7 +87,7 @@ public sealed class Capacity
         if (!_config.PerSequence || context.Sequences is not { } sequences)
             Keep(g.Backend, factor, selected, order, kept);
         else
-            foreach (int[] sequence in g.Backend.ToInts(sequences).Chunk(sequences.Cols))
+            foreach (int[] sequence in sequences.Chunk(4))
                 Keep(g.Backend, factor, Rows(selected, sequence), order is null ? null : Rows(order, sequence), Rows(kept, sequence));
         return g.PublishConstant(kept);
     }

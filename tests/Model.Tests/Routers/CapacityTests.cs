@@ -95,7 +95,7 @@ public sealed class CapacityTests
         {
             using IBackend backend = Machines.Make(machine);
             using Tape g = Tape.Inference(backend);
-            Tensor table = g.Constant<int>([3, 4], DType.I32, [.. starts.Zip(lengths, static (s, l) => (int[])[s, l, s, l]).SelectMany(static row => row)]);
+            int[] table = [.. starts.Zip(lengths, static (s, l) => (int[])[s, l, s, l]).SelectMany(static row => row)];
             CapacityConfig config = new(2.5f, Policy: DropPolicy.Choice) { PerSequence = perSequence };
             Tensor kept = new Capacity(config, new MoeConfig(new TopKRouterConfig(1), [new FfnExpertsConfig(Experts, 3)])).Keep(g,
                 g.Constant<float>([Tokens, Experts], DType.F32, selected), g.Constant<float>([Tokens, Experts], DType.F32, scores),
