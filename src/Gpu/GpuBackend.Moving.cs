@@ -43,9 +43,16 @@ public sealed partial class GpuBackend
     public void WriteRows(Tensor x, Tensor index, Tensor y)
     {
         Check.Matrix(x, x.Rows, y.Cols);
-        Check.F32(y);
+        Check.Weight(y, y.Rows, y.Cols);
         Check.Indices(Readable(index), 0, x.Rows, y.Rows);
-        Rows<WriteRowsStep>(x.Rows, x.Cols, new Step { A = View<float>(x), I = View<int>(index), Y = View<float>(y) });
+        ElementView elements = Elements(y);
+        Step step = new() { A = View<float>(x), I = View<int>(index), Y = elements.Floats, H = elements.Halves };
+        switch (y.DType)
+        {
+            case DType.F32: Rows<WriteRowsStep<F32>>(x.Rows, x.Cols, step); break;
+            case DType.BF16: Rows<WriteRowsStep<BF16>>(x.Rows, x.Cols, step); break;
+            default: Rows<WriteRowsStep<F16>>(x.Rows, x.Cols, step); break;
+        }
     }
 
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
@@ -127,16 +134,17 @@ internal struct GatherRowsStep<TElement> : IStep where TElement : struct, IEleme
     }
 }
 
-/// <summary>y[index[t]] = x[t]</summary>
-internal struct WriteRowsStep : IStep
+/// <summary>y[index[t]] = x[t], rounded to y's type</summary>
+internal struct WriteRowsStep<TElement> : IStep where TElement : struct, IElement
 {
-    public static int Code => 14;
+    public static int Code => typeof(TElement) == typeof(F32) ? 14 : typeof(TElement) == typeof(BF16) ? 43 : 44;
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {
+        ElementView y = new() { Floats = s.Y, Halves = s.H };
         long to = (long)s.I[item] * s.Cols;
         for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
-            s.Y[to + d] = s.A[(long)item * s.Cols + d];
+            TElement.Store(y, to + d, s.A[(long)item * s.Cols + d]);
     }
 }
 

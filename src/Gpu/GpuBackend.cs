@@ -53,7 +53,7 @@ public sealed partial class GpuBackend : IBackend
 
     public Storage Allocate(long bytes) => _memory.Rent(bytes);
 
-    public void Free(Storage storage) => _memory.Return(DeviceMemory.Mine(storage));
+    public void Free(Storage storage) => _memory.Return(_memory.Mine(storage));
 
     public void Upload(ReadOnlySpan<byte> source, Tensor y)
     {
@@ -95,7 +95,7 @@ public sealed partial class GpuBackend : IBackend
     /// <summary>A tensor's elements, for a kernel.</summary>
     private ArrayView<T> View<T>(Tensor x) where T : unmanaged
     {
-        DeviceStorage storage = DeviceMemory.Mine(x.Storage);
+        DeviceStorage storage = _memory.Mine(x.Storage);
         _viewed.Add(storage);
         return storage.View(x.ByteOffset, x.Bytes).Cast<T>();
     }

@@ -35,6 +35,28 @@ public sealed class LimitTests
             device.Free(tensor);
     }
 
+    [Fact]
+    public void TensorsOfTheHostAndOfAnotherDeviceAreRefused()
+    {
+        using GpuBackend device = Devices.Create(), another = Devices.Create();
+        using IBackend host = new ReferenceBackend();
+        foreach ((IBackend of, string place) in new[] { ((IBackend)another, "another device"), (host, "host memory") })
+        {
+            Tensor theirs = of.From([4], new float[4]), mine = device.New([4]);
+            Assert.Contains(place, Assert.Throws<ArgumentException>(() => device.Copy(theirs, mine)).Message, StringComparison.Ordinal);
+            of.Free(theirs);
+            device.Free(mine);
+        }
+    }
+
+    /// <summary>The last group's threads are whole: beyond that, the numbers of some would not fit.</summary>
+    [Fact]
+    public void ElementsAreFewerThanThreadsCanBeCounted()
+    {
+        GpuBackend.RequireThreads(int.MaxValue - GpuBackend.MostThreads);
+        Assert.Contains("2³¹", Assert.Throws<ArgumentException>(static () => GpuBackend.RequireThreads(int.MaxValue - GpuBackend.MostThreads + 1L)).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("cuda:1", true)]
     [InlineData("cuda: 1", false)]
