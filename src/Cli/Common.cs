@@ -27,6 +27,23 @@ internal static class Common
         HelpName = "TYPE",
     };
 
+    public static Option<string?> KvCache() => new("--kv-cache")
+    {
+        Description = "What the key-value cache holds, f32, f16 or bf16; f16 where weights are quantised and f32 elsewhere unless said.",
+        HelpName = "TYPE",
+    };
+
+    /// <summary>See <see cref="Model.Generation.GenerateOptions.CacheType"/>.</summary>
+    /// <exception cref="ArgumentException">No such type.</exception>
+    public static DType? CacheType(string? name) => name switch
+    {
+        null => null,
+        "f32" => DType.F32,
+        "f16" => DType.F16,
+        "bf16" => DType.BF16,
+        _ => throw new ArgumentException($"--kv-cache is f32, f16 or bf16, not '{name}'"),
+    };
+
     public static Option<int> Threads() => new("--threads")
     {
         Description = "Threads of the cpu device; 0 takes all cores. Results do not depend on it.",

@@ -30,6 +30,7 @@ public sealed class Transformer : IDisposable
             ? _embedding
             : weights.Root["lm_head"].Get("weight", [config.VocabSize, config.HiddenSize], Init.Normal(config.InitStd));
         _headBias = config.HeadBias ? weights.Root["lm_head"].GetF32("bias", [config.VocabSize], Init.Zeros) : null;
+        HasQuantisedWeights = weights.All.Any(static p => p.DType.IsQuantised());
         IReadOnlyList<RopeScaling?> forms = config.Attention.RopeScaling?.Forms() ?? (IReadOnlyList<RopeScaling?>)[null];
         _rotaries = new (RopeScaling?, Rotary)[forms.Count];
         for (int i = 0; i < forms.Count; i++)
@@ -39,6 +40,9 @@ public sealed class Transformer : IDisposable
     public ModelConfig Config { get; }
 
     public IReadOnlyList<Block> Blocks => _blocks;
+
+    /// <summary>Whether some of its weights are computed on as blocks of whole numbers, see <see cref="DTypes.IsQuantised"/>.</summary>
+    public bool HasQuantisedWeights { get; }
 
     /// <summary>Logits for the batch's tokens, or for <see cref="Batch.LogitRows"/> alone.</summary>
     /// <param name="layers">Cleared and filled with what left each block; passed in so that a decode loop reuses it.</param>

@@ -121,15 +121,16 @@ internal static unsafe partial class Check
         Vector(frequencies, layout.Pairs);
     }
 
-    /// <summary>q, k and v have the layout's heads, each has a sink if any has, and every sequence lies inside them and the mask.</summary>
+    /// <summary>q, k and v have the layout's heads, k and v one type, each has a sink if any has, and every sequence lies inside them and the mask.</summary>
     public static void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
         Tensor y, Tensor lse)
     {
         That(layout.Heads > 0 && layout.KvHeads > 0 && layout.HeadDim > 0 && layout.ValueDim > 0 && layout.Heads % layout.KvHeads == 0,
             "key heads divide query heads, and heads have a size");
         Matrix(q, q.Rows, checked(layout.Heads * layout.HeadDim));
-        Matrix(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
-        Matrix(v, k.Rows, checked(layout.KvHeads * layout.ValueDim));
+        Weight(k, k.Rows, checked(layout.KvHeads * layout.HeadDim));
+        Weight(v, k.Rows, checked(layout.KvHeads * layout.ValueDim));
+        That(k.DType == v.DType, "keys and values are of one type");
         Matrix(y, q.Rows, checked(layout.Heads * layout.ValueDim));
         Matrix(lse, q.Rows, layout.Heads);
         if (sinks is not null)
@@ -154,6 +155,8 @@ internal static unsafe partial class Check
     {
         Same(dy, y);
         Same(dq, q);
+        F32(k);
+        F32(v);
         Same(dk, k);
         Same(dv, v);
         That(dsinks is null || sinks is not null, "there is no gradient of sinks without sinks");

@@ -142,7 +142,7 @@ public interface IBackend : IDisposable
 
     /// <summary>
     /// Scaled dot-product attention over packed sequences; no [T, T] matrix is ever stored.
-    /// q [T, H·K]; k [Tk, Hkv·K]; v [Tk, Hkv·Kv]; head h reads key head h / (H / Hkv). <paramref name="sequences"/> [B, 4]
+    /// q [T, H·K]; k [Tk, Hkv·K] and v [Tk, Hkv·Kv] both F32, both BF16 or both F16; head h reads key head h / (H / Hkv). <paramref name="sequences"/> [B, 4]
     /// I32 holds (query start, query count, key start, key count) per sequence; its last query stands at its last key, and with
     /// <see cref="AttentionLayout.Causal"/> sees no key after itself. <paramref name="visible"/> [T, M] I32, M at least the
     /// largest key count, is 1 where query t may see the j-th key of its sequence; null hides nothing.
@@ -154,7 +154,7 @@ public interface IBackend : IDisposable
     void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse);
 
     /// <summary>
-    /// dq, dk, dv += the gradients of <see cref="Attention"/>, probabilities recomputed from lse;
+    /// dq, dk, dv += the gradients of <see cref="Attention"/> with keys and values in F32, probabilities recomputed from lse;
     /// dsinks[h] −= Σ_t e^(sinks[h] − lse[t,h]) · Σ_d dy[t,h,d] · y[t,h,d], which takes sinks.
     /// </summary>
     void AttentionGrad(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout,
@@ -168,7 +168,7 @@ public interface IBackend : IDisposable
     /// <summary>y[index[s]] += x[s] for the slots of <paramref name="range"/>, in the order of s.   x [S, D], index [S] → y [T, D]</summary>
     void ScatterAddRows(Tensor x, Tensor index, SlotRange range, Tensor y);
 
-    /// <summary>y[index[t]] = x[t]: new keys and values into their cache.   x [T, D], index [T] → y [C, D]</summary>
+    /// <summary>y[index[t]] = x[t], rounded to nearest (ties to even): new keys and values into their cache.   x [T, D], index [T] → y [C, D] F32, BF16 or F16</summary>
     void WriteRows(Tensor x, Tensor index, Tensor y);
 
     // ── mixture of experts ──────────────────────────────────────────────────────────────────────────────────────

@@ -84,7 +84,8 @@ public abstract partial class BackendContract
     public void Attention_agrees(string name)
     {
         AttentionCase c = AttentionCases.Single(c => c.Name == name);
-        Agree(AttentionSums, t => Attend(t, c));
+        foreach (DType stored in (DType[])[DType.F32, DType.BF16, DType.F16])
+            Agree(AttentionSums, t => Attend(t, c, stored));
     }
 
     [Theory, MemberData(nameof(AttentionNames))]
@@ -211,10 +212,10 @@ public abstract partial class BackendContract
     private static Tensor Frequencies(Trial t, int K) =>
         t.Input([K / 2], [.. Enumerable.Range(0, K / 2).Select(i => i > 0 && i == K / 2 - 1 ? 0 : MathF.Pow(10000, -2f * i / K))]);
 
-    private static (Tensor Q, Tensor K, Tensor V, Tensor Sequences, Tensor? Visible, Tensor? Sinks, Tensor Y, Tensor Lse) Attend(Trial t, AttentionCase c)
+    private static (Tensor Q, Tensor K, Tensor V, Tensor Sequences, Tensor? Visible, Tensor? Sinks, Tensor Y, Tensor Lse) Attend(Trial t, AttentionCase c, DType stored = DType.F32)
     {
         int kv = c.Layout.ValueDim;
-        Tensor q = t.Normal([c.T, c.H * c.K]), k = t.Normal([c.Tk, c.Hkv * c.K]), v = t.Normal([c.Tk, c.Hkv * kv]);
+        Tensor q = t.Normal([c.T, c.H * c.K]), k = t.Normal([c.Tk, c.Hkv * c.K], stored), v = t.Normal([c.Tk, c.Hkv * kv], stored);
         Tensor sequences = t.Input([c.B, 4], c.Sequences);
         int columns = c.LongestKeys + 2;   // wider than needed
         Tensor? visible = c.Visible == 1 ? null : t.Input([c.T, columns],

@@ -29,14 +29,14 @@ public abstract partial class BackendContract
         }
     }
 
-    [Fact]
-    public void WriteRows_replaces_only_the_named_rows()
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void WriteRows_replaces_only_the_named_rows(DType dtype)
     {
         foreach ((int S, int T, int D) in Moves)
         {
             int rows = Math.Min(S, T);
             int[] distinct = [.. Enumerable.Range(0, T).OrderBy(i => new Noise(12).Bits(i)).Take(rows)];
-            Agree(Exact, t => t.Backend.WriteRows(t.Normal([rows, D]), t.Input([rows], distinct), t.Accumulator("y", [T, D])));
+            Agree(Exact, t => t.Backend.WriteRows(t.Normal([rows, D]), t.Input([rows], distinct), t.Zeroed("y", [T, D], dtype)));
         }
     }
 

@@ -65,6 +65,9 @@ public abstract partial class BackendContract
         ["Attention with values as wide as keys where they are not"] = t => WrongAttention(t, valueDim: 3),
         ["Attention with a negative width of values"] = t => WrongAttention(t, valueDim: -4),
         ["Attention with a sink for one head of two"] = t => WrongAttention(t, sinks: 1),
+        ["Attention with keys and values of two types"] = t => WrongAttention(t, keys: DType.BF16, values: DType.F16),
+        ["Attention with quantised keys"] = t => WrongAttention(t, keys: DType.Q8_0, values: DType.Q8_0, Hkv: 8, H: 8),
+        ["AttentionGrad of keys of 16 bits"] = t => WrongAttention(t, keys: DType.F16, values: DType.F16, dkRows: 6),
         ["AttentionGrad into too few keys"] = t => WrongAttention(t, dkRows: 4),
         ["AttentionGrad of sinks that are not there"] = t => WrongAttention(t, dsinks: 2),
         ["AttentionGrad into too many sinks"] = t => WrongAttention(t, sinks: 2, dsinks: 3),
@@ -77,6 +80,7 @@ public abstract partial class BackendContract
         ["GatherRows beyond the offsets"] = t =>
             t.Backend.GatherRows(t.Normal([3, 4]), t.Input([2], [0, 1]), new SlotRange(t.Input([3], [0, 1, 2]), 1, 2), t.Normal([2, 4])),
         ["ScatterAddRows to a row that is not there"] = t => t.Backend.ScatterAddRows(t.Normal([2, 4]), t.Input([2], [0, 3]), default, t.Normal([3, 4])),
+        ["WriteRows into quantised rows"] = t => t.Backend.WriteRows(t.Normal([2, 32]), t.Input([2], [0, 1]), t.Normal([3, 32], DType.Q8_0)),
         ["WriteRows to a row that is not there"] = t => t.Backend.WriteRows(t.Normal([2, 4]), t.Input([2], [0, 3]), t.Normal([3, 4])),
         ["SelectTopK of more than there are"] = t => t.Backend.SelectTopK(t.Normal([2, 4]), 5, t.Normal([2, 4])),
         ["SelectTokens with too little room"] = t => t.Backend.SelectTokens(t.Normal([2, 4]), null, [1, 2, 3], t.Normal([2, 4])),
@@ -126,10 +130,10 @@ public abstract partial class BackendContract
 
     /// <summary>Five queries and five keys, right but for what is given.</summary>
     private static void WrongAttention(Trial t, int H = 2, int Hkv = 1, int[]? sequence = null, int maskColumns = 5, int lseRows = 5, int dkRows = 5,
-        int valueDim = 0, int sinks = 0, int dsinks = 0)
+        int valueDim = 0, int sinks = 0, int dsinks = 0, DType keys = DType.F32, DType values = DType.F32)
     {
         AttentionLayout layout = new(H, Hkv, HeadDim: 4, Scale: 1, ValueDim: valueDim);
-        Tensor q = t.Normal([5, 4 * H]), k = t.Normal([5, 4 * Hkv]), v = t.Normal([5, 4 * Hkv]), y = t.Normal([5, 4 * H]);
+        Tensor q = t.Normal([5, 4 * H]), k = t.Normal([5, 4 * Hkv], keys), v = t.Normal([5, 4 * Hkv], values), y = t.Normal([5, 4 * H]);
         Tensor lse = t.Normal([lseRows, H]), sequences = t.Input([1, 4], sequence ?? [0, 5, 0, 5]), visible = t.Input([5, maskColumns], new int[5 * maskColumns]);
         Tensor? sink = sinks == 0 ? null : t.Normal([sinks]), dsink = dsinks == 0 ? null : t.Normal([dsinks]);
         if (dkRows != 5 || dsink is not null)

@@ -30,10 +30,11 @@ internal sealed class ModelFigures : IDisposable
     private Trainer? _trainer;
 
     /// <param name="folder">The model's, to load it once more for training; null not to train.</param>
-    public ModelFigures(LanguageModel model, int promptTokens, int newTokens, string? folder)
+    /// <param name="cacheType">See <see cref="GenerateOptions.CacheType"/>.</param>
+    public ModelFigures(LanguageModel model, int promptTokens, int newTokens, string? folder, DType? cacheType = null)
     {
         _model = model;
-        _generator = new Generator(model.Transformer, model.Backend, promptTokens + newTokens, 1, RoutesByTask ? [0] : []);
+        _generator = new Generator(model.Transformer, model.Backend, promptTokens + newTokens, 1, cacheType, RoutesByTask ? [0] : []);
         CounterRandom random = new(2, 1);
         _prompt = [.. Enumerable.Range(0, promptTokens).Select(i => (int)random.Below(model.Config.VocabSize, (ulong)i))];
         Prefill = new Figure($"prefill, {promptTokens} tokens", "tokens/s", () =>

@@ -17,7 +17,7 @@ internal static class BenchVerb
 
     private const int Prompt = 512, More = 64, Rounds = 7;
 
-    private sealed record Settings(string Device, string Precision, int Threads, string Folder, int Prompt, int More, int Rounds, bool Json)
+    private sealed record Settings(string Device, string Precision, int Threads, string Folder, DType? CacheType, int Prompt, int More, int Rounds, bool Json)
     {
         /// <summary>The limits that are measured, and the shares that are printed, are those of the cpu device.</summary>
         public bool IsCpu => Device is "auto" or "cpu";
@@ -30,15 +30,16 @@ internal static class BenchVerb
         Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}");
         Option<int?> rounds = Count("--rounds", $"How often each figure is measured, in turns; {Rounds}");
         Option<string> device = Common.Device(), precision = Common.Precision();
+        Option<string?> kvCache = Common.KvCache();
         Option<int> threads = Common.Threads();
         Option<bool> json = Common.Json("the medians");
-        Command command = new("bench", "Measure this machine and a model's speed on it.") { checkpoint, prompt, more, rounds, device, precision, threads, json };
+        Command command = new("bench", "Measure this machine and a model's speed on it.") { checkpoint, prompt, more, rounds, kvCache, device, precision, threads, json };
         command.SetAction(r =>
         {
             string name = r.GetValue(device)!;
             int Of(Option<int?> option, int usual) => r.GetValue(option) ?? (GpuDevices.IsSimulation(name) ? 1 : usual);
             Settings settings = new(name, r.GetValue(precision)!, r.GetValue(threads) is > 0 and var n ? n : Environment.ProcessorCount, r.GetValue(checkpoint) ?? Common.BuiltInFolder(),
-                Of(prompt, Prompt), Of(more, More), Of(rounds, Rounds), r.GetValue(json));
+                Common.CacheType(r.GetValue(kvCache)), Of(prompt, Prompt), Of(more, More), Of(rounds, Rounds), r.GetValue(json));
             if (settings.Prompt < 1 || settings.More < 1 || settings.Rounds < 1)
                 throw new ArgumentException("--prompt-tokens, --max-new-tokens and --rounds must be above 0");
             using IBackend backend = Common.Backend(name, r.GetValue(threads), r.GetValue(precision)!);
@@ -61,7 +62,7 @@ internal static class BenchVerb
         using DeviceFigures? ceilings = !GpuDevices.Knows(s.Device) ? null : simulated ? new(backend, 256, 32) : new(backend, 1 << 26, 4096);
         Figure.Measure(ceilings?.All ?? [], s.Rounds, left => Progress("device", left));
         bool trains = model.Weights.Count <= MostTrained && !simulated;
-        using ModelFigures own = new(model, s.Prompt, s.More, trains ? s.Folder : null);
+        using ModelFigures own = new(model, s.Prompt, s.More, trains ? s.Folder : null, s.CacheType);
         Figure.Measure(own.All, s.Rounds, left => Progress("model", left));
         Progress("", 0);
         if (s.Json)
@@ -157,7 +158,7 @@ internal static class BenchVerb
     {
         using TimedBackend timed = new(backend);
         using LanguageModel model = LanguageModel.Load(s.Folder, timed);
-        using ModelFigures figures = new(model, s.Prompt, s.More, folder: null);
+        using ModelFigures figures = new(model, s.Prompt, s.More, folder: null, s.CacheType);
         Figure.Measure(figures.All, rounds: 1, static _ => { }, warmup: 1);
         foreach (Figure figure in figures.All)
         {

@@ -48,6 +48,7 @@ internal static class GenerateVerb
         Option<int?> count = new("--max-new-tokens") { Description = "At most so many new tokens; 200 unless the checkpoint says otherwise.", HelpName = "N" };
         Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after an end-of-sequence token." };
         Option<bool> noCache = new("--no-cache") { Description = "Compute the whole sequence anew for each token (slow; checks the cache)." };
+        Option<string?> kvCache = Common.KvCache();
         Option<bool> showExperts = new("--show-experts") { Description = "Colour each token by the experts it used, and sum up by layer." };
         Option<ulong> seed = Common.Seed();
         Option<string> device = Common.Device(), precision = Common.Precision();
@@ -55,12 +56,15 @@ internal static class GenerateVerb
         Option<bool> json = Common.Json("the result");
         Command command = new("generate", "Continue a text.")
         {
-            prompt, model, ids, greedy, temperature, topK, topP, minP, penalty, stop, count, ignoreEos, noCache, task, showExperts, seed, device, precision, threads, json,
+            prompt, model, ids, greedy, temperature, topK, topP, minP, penalty, stop, count, ignoreEos, noCache, kvCache, task, showExperts, seed, device, precision, threads, json,
         };
         router.AddTo(command);
         command.SetAction(r =>
         {
             RoutingOptions routing = router.Read(r);
+            DType? cacheType = Common.CacheType(r.GetValue(kvCache));
+            if (cacheType is not null && r.GetValue(noCache))
+                throw new ArgumentException("--no-cache leaves no cache for --kv-cache to set");
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!);
             string folder = r.GetValue(model) ?? Common.BuiltInFolder();
             using LanguageModel loaded = LanguageModel.Load(folder, backend, routing: routing);
@@ -87,6 +91,7 @@ internal static class GenerateVerb
                     Stop = r.GetValue(stop)!,
                     IgnoreEos = r.GetValue(ignoreEos),
                     NoCache = r.GetValue(noCache),
+                    CacheType = cacheType,
                     Task = r.GetValue(task),
                 },
                 r.GetValue(showExperts), r.GetValue(json));

@@ -70,7 +70,7 @@ internal sealed class Continuations
     public IEnumerable<(int Prompt, TextPiece Piece)> Run()
     {
         int[] tasks = _options.Task is { } task ? [.. Enumerable.Repeat(task, _texts.Length)] : [];
-        using Generator generator = new(_model.Transformer, _model.Backend, _capacity, _texts.Length, tasks);
+        using Generator generator = new(_model.Transformer, _model.Backend, _capacity, _texts.Length, _options.CacheType, tasks);
         List<(int, TextPiece)> pieces = [];
         foreach (Text text in _texts.Where(static t => t.Ended))
             yield return (text.Index, text.End());

@@ -25,16 +25,23 @@ public sealed class Generator : IDisposable
     private float[] _onHost = [];
 
     /// <param name="capacity">Prompt and generated tokens of one sequence together.</param>
+    /// <param name="cacheType">What the cache holds: F32, F16 or BF16; null for <see cref="UsualCacheType"/>.</param>
     /// <param name="tasks">Task of each sequence, for models that route by it; empty for none.</param>
-    public Generator(Transformer model, IBackend backend, int capacity, int sequences = 1, params int[] tasks)
+    public Generator(Transformer model, IBackend backend, int capacity, int sequences = 1, DType? cacheType = null, params int[] tasks)
     {
         _tasks = tasks;
         _model = model;
         _tape = Tape.Inference(backend);
-        _cache = new KvCache(backend, model.Config, capacity, sequences);
+        _cache = new KvCache(backend, model.Config, capacity, sequences, cacheType ?? UsualCacheType(model));
         _counts = new int[sequences];
         _results = new Results(backend, [.. model.Blocks.Select(static b => b.FeedForward).OfType<MoeLayer>()], sequences);
     }
+
+    /// <summary>
+    /// F16 for a model of quantised weights, whose own rounding is far coarser and whose cache would be read at twice the cost; F32 for any other, whose
+    /// cached logits are then those of a pass over the whole text.
+    /// </summary>
+    public static DType UsualCacheType(Transformer model) => model.HasQuantisedWeights ? DType.F16 : DType.F32;
 
     /// <summary>Layers with experts.</summary>
     public int MoeLayers => _results.Layers;

@@ -13,7 +13,9 @@ public sealed class KvCache : IDisposable
     private readonly LayerCache[] _layers;
     private readonly int[] _lengths;
 
-    public KvCache(IBackend backend, ModelConfig config, int capacity, int sequences = 1)
+    /// <param name="capacity">Tokens of one sequence.</param>
+    /// <param name="type">F32, or F16 or BF16, to which keys and values are rounded: half the memory, and half of what each new token reads.</param>
+    public KvCache(IBackend backend, ModelConfig config, int capacity, int sequences = 1, DType type = DType.F32)
     {
         _backend = backend;
         Capacity = capacity;
@@ -21,7 +23,7 @@ public sealed class KvCache : IDisposable
         AttentionConfig c = config.Attention;
         int rows = checked(sequences * capacity);
         Shape keys = [rows, c.KvHeads * c.HeadDim], values = [rows, c.KvHeads * c.ValueDim];
-        _layers = [.. config.Layers.Select(_ => new LayerCache(backend.New(keys), backend.New(values)))];
+        _layers = [.. config.Layers.Select(_ => new LayerCache(backend.New(keys, type), backend.New(values, type)))];
     }
 
     /// <summary>Tokens each sequence has room for.</summary>

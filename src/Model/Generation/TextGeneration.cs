@@ -19,6 +19,9 @@ public sealed record GenerateOptions
     /// <summary>The task, for models that route by it.</summary>
     public int? Task { get; init; }
 
+    /// <summary>What the key-value cache holds: F32, F16 or BF16; null for <see cref="Generator.UsualCacheType"/>.</summary>
+    public DType? CacheType { get; init; }
+
     /// <summary>Compute the whole sequence again for every token, without a key-value cache: slow, to check the cache.</summary>
     public bool NoCache { get; init; }
 }

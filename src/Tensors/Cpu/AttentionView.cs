@@ -9,7 +9,11 @@ internal readonly struct Sequence
 /// <summary>The tensors of an attention as addresses, and who sees what.</summary>
 internal unsafe struct AttentionView
 {
-    public float* Q, K, V, Y, Lse, Sinks;
+    public float* Q, Y, Lse, Sinks;
+
+    /// <summary>Keys and values, of the type <see cref="Stored"/>.</summary>
+    public void* K, V;
+    public DType Stored;
     public Sequence* Sequences;
     public int* Visible;
     public int VisibleCols;

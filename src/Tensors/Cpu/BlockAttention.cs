@@ -54,8 +54,8 @@ internal unsafe struct BlockAttention<V> : IJob where V : struct, ILanes<V>
         for (int key = from; key < to; key += KeyBlock)
         {
             int count = Math.Min(KeyBlock, to - key);
-            Packing.Along<V, F32>(View.K + (s.Key + key) * View.KRow + (long)kvHead * d, 0, View.KRow, d, count, keys, d);
-            Packing.Along<V, F32>(View.V + (s.Key + key) * View.VRow + (long)kvHead * dv, 0, View.VRow, dv, count, values, dv);
+            Packing.Along<V>(View.Stored, View.K, (s.Key + key) * View.KRow + (long)kvHead * d, View.KRow, d, count, keys, d);
+            Packing.Along<V>(View.Stored, View.V, (s.Key + key) * View.VRow + (long)kvHead * dv, View.VRow, dv, count, values, dv);
             for (int g = 0; g < View.Group; g++)
                 for (int p = 0; p < panels; p++)
                 {

@@ -76,8 +76,8 @@ internal unsafe struct BlockAttentionGrad<V> : IJob where V : struct, ILanes<V>
     {
         int d = View.Layout.HeadDim, dv = View.Layout.ValueDim, kvHead = head / View.Group;
         long keyAt = (s.Key + key) * View.KRow + (long)kvHead * d, valueAt = (s.Key + key) * View.VRow + (long)kvHead * dv;
-        Packing.Along<V, F32>(View.K + keyAt, 0, View.KRow, d, count, b.Keys, D);
-        Packing.Along<V, F32>(View.V + valueAt, 0, View.VRow, dv, count, b.Values, Dvalue);
+        Packing.Along<V, F32>(View.K, keyAt, View.KRow, d, count, b.Keys, D);
+        Packing.Along<V, F32>(View.V, valueAt, View.VRow, dv, count, b.Values, Dvalue);
         for (int query = 0; query < rows; query += NR)
             Panel(s, first + query, Math.Min(NR, rows - query), key, count, query, b);
 

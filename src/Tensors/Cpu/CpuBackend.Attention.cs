@@ -74,8 +74,9 @@ internal sealed unsafe partial class CpuBackend<V>
         new()
         {
             Q = q.Pointer<float>(),
-            K = k.Pointer<float>(),
-            V = v.Pointer<float>(),
+            K = k.Pointer<byte>(),
+            V = v.Pointer<byte>(),
+            Stored = k.DType,
             Y = y.Pointer<float>(),
             Lse = lse.Pointer<float>(),
             Sinks = Floats(sinks),

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using MoeFromScratch.Tensors.Cpu;
 
 namespace MoeFromScratch.Tensors;
@@ -179,29 +180,33 @@ internal sealed unsafe partial class CpuBackend<V>
         {
             long start = (long)index * Piece;
             int count = (int)Math.Min(Piece, Count - start);
-            byte* x = X + From.Bytes(start), y = Y + To.Bytes(start);
-            if (From == To)
-                Buffer.MemoryCopy(x, y, To.Bytes(count), To.Bytes(count));
-            else if (To == DType.F32)
-                Widen(x, From, (float*)y, count);
-            else
-                for (int i = 0; i < count; i++)
-                {
-                    float value = From switch { DType.F32 => F32.At(x, i), DType.BF16 => BF16.At(x, i), _ => F16.At(x, i) };
-                    ((ushort*)y)[i] = To == DType.BF16 ? DTypes.ToBF16(value) : DTypes.ToF16(value);
-                }
+            Convert(X + From.Bytes(start), From, Y + To.Bytes(start), To, count);
         }
+    }
+
+    /// <summary>y = x, rounded to nearest where y's type is the narrower one.</summary>
+    private static void Convert(void* x, DType from, void* y, DType to, int count)
+    {
+        if (from == to)
+            Buffer.MemoryCopy(x, y, to.Bytes(count), to.Bytes(count));
+        else if (to == DType.F32)
+            Widen(x, from, (float*)y, count);
+        else if (from == DType.F32 && to == DType.F16)
+            TensorPrimitives.ConvertToHalf(new ReadOnlySpan<float>(x, count), new Span<Half>(y, count));
+        else
+            for (int i = 0; i < count; i++)
+            {
+                float value = from switch { DType.F32 => F32.At(x, i), DType.BF16 => BF16.At(x, i), _ => F16.At(x, i) };
+                ((ushort*)y)[i] = to == DType.BF16 ? DTypes.ToBF16(value) : DTypes.ToF16(value);
+            }
     }
 
     /// <summary>y = x as F32; x is of any type of weights.</summary>
     private static void Widen(void* x, DType dtype, float* y, int count)
     {
-        switch (dtype)
-        {
-            case DType.F32: Packing.Along<V, F32>(x, 0, 0, count, 1, y, count); break;
-            case DType.BF16: Packing.Along<V, BF16>(x, 0, 0, count, 1, y, count); break;
-            case DType.F16: Packing.Along<V, F16>(x, 0, 0, count, 1, y, count); break;
-            default: BlockRows<V>.Widen(dtype, (byte*)x, 0, count, y); break;
-        }
+        if (dtype.IsQuantised())
+            BlockRows<V>.Widen(dtype, (byte*)x, 0, count, y);
+        else
+            Packing.Along<V>(dtype, x, 0, 0, count, 1, y, count);
     }
 }

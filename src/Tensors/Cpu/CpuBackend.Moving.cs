@@ -52,14 +52,15 @@ internal sealed unsafe partial class CpuBackend<V>
     public void WriteRows(Tensor x, Tensor index, Tensor y)
     {
         Check.F32(x);
-        Check.Matrix(y, y.Rows, x.Cols);
+        Check.Weight(y, y.Rows, x.Cols);
         Check.Ints(index, x.Rows);
         Check.Indices(index, 0, x.Rows, y.Rows);
         Columns(x.Cols, x.Rows, new WriteColumns
         {
             X = x.Pointer<float>(),
             Index = index.Pointer<int>(),
-            Y = y.Pointer<float>(),
+            Y = y.Pointer<byte>(),
+            Type = y.DType,
             Count = x.Rows,
             D = x.Cols,
         });
@@ -143,14 +144,16 @@ internal sealed unsafe partial class CpuBackend<V>
 
     private struct WriteColumns : IColumns
     {
-        public float* X, Y;
+        public float* X;
+        public byte* Y;
+        public DType Type;
         public int* Index;
         public int Count, D;
 
         public readonly void Columns(int first, int end)
         {
             for (long t = 0; t < Count; t++)
-                new Span<float>(X + t * D + first, end - first).CopyTo(new Span<float>(Y + (long)Index[t] * D + first, end - first));
+                Convert(X + t * D + first, DType.F32, Y + ((long)Index[t] * D + first) * Type.Size(), Type, end - first);
         }
     }
 

@@ -40,6 +40,17 @@ internal static unsafe class Packing
         }
     }
 
+    /// <summary>The same from elements of any type of weights.</summary>
+    public static void Along<V>(DType type, void* from, long start, long stride, int count, int k, float* to, int width) where V : struct, ILanes<V>
+    {
+        switch (type)
+        {
+            case DType.F32: Along<V, F32>(from, start, stride, count, k, to, width); break;
+            case DType.BF16: Along<V, BF16>(from, start, stride, count, k, to, width); break;
+            default: Along<V, F16>(from, start, stride, count, k, to, width); break;
+        }
+    }
+
     /// <summary>to[j · width + i] = from[i · stride + start + j] for i &lt; count: memory runs down the panel, so blocks of 4 × 4 and 2 × 4 are transposed.</summary>
     public static void Across<TElement>(void* from, long start, long stride, int count, int k, float* to, int width) where TElement : IElement
     {

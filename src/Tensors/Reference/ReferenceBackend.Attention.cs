@@ -22,7 +22,7 @@ public sealed partial class ReferenceBackend
     public void Attention(Tensor q, Tensor k, Tensor v, Tensor sequences, Tensor? visible, Tensor? sinks, in AttentionLayout layout, Tensor y, Tensor lse)
     {
         Check.Attention(q, k, v, sequences, visible, sinks, layout, y, lse);
-        Matrix qm = new(q), km = new(k), vm = new(v), ym = new(y), lsem = new(lse);
+        Matrix qm = new(q), km = Matrix.Widened(k), vm = Matrix.Widened(v), ym = new(y), lsem = new(lse);
         y.Floats.Clear();                                  // what a query that sees nothing gives
         for (int t = 0; t < lse.Rows; t++)
             for (int h = 0; h < layout.Heads; h++)

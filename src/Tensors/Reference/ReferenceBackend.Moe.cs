@@ -32,11 +32,12 @@ public sealed partial class ReferenceBackend
     public void WriteRows(Tensor x, Tensor index, Tensor y)
     {
         Check.Matrix(x, x.Rows, y.Cols);
-        Check.F32(y);
+        Check.Weight(y, y.Rows, y.Cols);
         Check.Indices(index, 0, x.Rows, y.Rows);
-        Matrix xm = new(x), ym = new(y);
+        Matrix xm = new(x);
         for (int t = 0; t < x.Rows; t++)
-            xm[t].CopyTo(ym[index.Ints[t]]);
+            for (int d = 0; d < x.Cols; d++)
+                Store(xm[t, d], y, index.Ints[t] * y.Cols + d);
     }
 
     public void SelectTopK(Tensor scores, int k, Tensor mask)
