@@ -32,7 +32,7 @@ public sealed partial class GpuBackend
         void Attend<TElement>() where TElement : struct, IElement
         {
             if (few)
-                FewQueries<TElement>(args);
+                FewQueries<TElement>(args, y, lse, sinks);
             else
                 ManyQueries<TElement>(args, y, lse, sinks);
         }
@@ -61,7 +61,7 @@ public sealed partial class GpuBackend
     };
 
     /// <summary>Flash decoding: keys in pieces of 256 or more, each with its own running softmax; then the pieces together.</summary>
-    private void FewQueries<TElement>(AttentionArgs args) where TElement : struct, IElement
+    private void FewQueries<TElement>(AttentionArgs args, Tensor y, Tensor lse, Tensor? sinks) where TElement : struct, IElement
     {
         Index3D grid = FewQueriesGrid(args.Rows, args.Heads, args.KeyRows);
         args.Splits = grid.Y;
@@ -71,10 +71,10 @@ public sealed partial class GpuBackend
         Launch<FewQueriesKernel<TElement>, AttentionArgs>(grid, Math.Min(GroupSize, 8 * _accelerator.WarpSize), args);
         Rows<MergeAttentionStep>(args.Rows * args.Heads, args.ValueDim, new Step
         {
-            A = args.Parts,
-            B = args.Sinks,
-            Y = args.Y,
-            Z = args.Lse,
+            A = View<float>(parts),
+            B = ViewOrNone<float>(sinks),
+            Y = View<float>(y),
+            Z = View<float>(lse),
             N = args.Splits,
             M = args.Heads,
         });

@@ -49,6 +49,20 @@ public sealed class LimitTests
         }
     }
 
+    /// <summary>The pieces of a query's keys are put together by a step that waits for neighbours: what is uploaded after it stays.</summary>
+    [Fact]
+    public void AnUploadComesAfterAttention()
+    {
+        using GpuBackend device = Devices.Create();
+        Tensor x = device.From([1, 4], new float[4]), sequence = device.From([1, 4], [0, 1, 0, 1]), y = device.New([1, 4]), lse = device.New([1, 1]);
+        device.Attention(x, x, x, sequence, null, null, new AttentionLayout(Heads: 1, KvHeads: 1, HeadDim: 4, Scale: 1), y, lse);
+        float[] after = [5, 6, 7, 8];
+        device.Upload<float>(after, y);
+        Assert.Equal(after, device.ToFloats(y));
+        foreach (Tensor tensor in (Tensor[])[x, sequence, y, lse])
+            device.Free(tensor);
+    }
+
     /// <summary>The last group's threads are whole: beyond that, the numbers of some would not fit.</summary>
     [Fact]
     public void ElementsAreFewerThanThreadsCanBeCounted()

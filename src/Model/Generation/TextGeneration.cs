@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tokenizers;
+using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Generation;
 
