@@ -85,13 +85,13 @@ public sealed class Capacity
         };
         double factor = g.IsTraining ? _factor : _evaluationFactor;
         Tensor kept = g.New(selected.Shape);
-        if (!_config.PerSequence || context.Sequences is not { } sequences)
+        if (!_config.PerSequence || context.Sequences.IsEmpty)
             places = Keep(g.Backend, factor, selected, order, kept);
         else
         {
             places = 0;
-            foreach (int[] sequence in sequences.Chunk(4))
-                places += Keep(g.Backend, factor, Rows(selected, sequence), order is null ? null : Rows(order, sequence), Rows(kept, sequence));
+            for (ReadOnlySpan<int> rest = context.Sequences.Span; rest.Length > 0; rest = rest[4..])
+                places += Keep(g.Backend, factor, Rows(selected, rest), order is null ? null : Rows(order, rest), Rows(kept, rest));
         }
         return g.PublishConstant(kept);
     }
@@ -133,5 +133,5 @@ public sealed class Capacity
         return g.PublishConstant(sum);
     }
 
-    private static Tensor Rows(Tensor x, int[] sequence) => x.View([sequence[1], x.Cols], (long)sequence[0] * x.Cols);
+    private static Tensor Rows(Tensor x, ReadOnlySpan<int> sequence) => x.View([sequence[1], x.Cols], (long)sequence[0] * x.Cols);
 }

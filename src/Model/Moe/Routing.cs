@@ -46,8 +46,8 @@ public readonly record struct Routing
     /// <summary>The banks whose experts the columns are, in order; the layer adds them.</summary>
     public IReadOnlyList<ExpertBank> Banks { get; init; }
 
-    /// <summary>[B · 4] which rows are one sequence, see <see cref="Batch.SequenceTable"/>; null when all are. The layer adds it.</summary>
-    public int[]? Sequences { get; init; }
+    /// <summary>[B · 4] which rows are one sequence, see <see cref="Batch.SequenceTable"/>; empty when all are. The layer adds it.</summary>
+    public ReadOnlyMemory<int> Sequences { get; init; }
 
     public int Tokens => Logits.Rows;
     public int NumExperts => Logits.Cols;

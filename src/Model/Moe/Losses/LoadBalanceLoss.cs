@@ -57,7 +57,8 @@ public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = Bal
     {
         float[] weights = g.Backend.ToFloats(tokenWeights);
         List<Tensor> shares = [];
-        foreach (int[] row in (any.Sequences ?? [0, any.Tokens, 0, any.Tokens]).Chunk(4))
+        int[] table = any.Sequences.IsEmpty ? [0, any.Tokens, 0, any.Tokens] : any.Sequences.ToArray();
+        foreach (int[] row in table.Chunk(4))
         {
             float total = weights.AsSpan(row[0], row[1]).ToArray().Sum();
             if (total == 0)
