@@ -73,7 +73,11 @@ internal static partial class KernelGroups
         Tensor whole = bed.Ints(0, t, 0, t).View([1, 4]), last = bed.Ints(0, 1, 0, t).View([1, 4]);
         double pairs = t * (t + 1.0) / 2 * s.Heads;
         yield return new($"attention, {t} queries of {s.Heads} heads", F * t * 2 * (q + kv), 4 * s.HeadDim * pairs, () => b.Attention(all, k, v, whole, null, null, layout, y, lse));
-        yield return new($"attention, 1 query, {t} keys", 2 * F * t * kv, 4.0 * s.HeadDim * t * s.Heads, () => b.Attention(one, k, v, last, null, null, layout, y1, lse1));
+        foreach (DType stored in s_weights)
+        {
+            Tensor keys = bed.Random([t, kv], stored), values = bed.Random([t, kv], stored);
+            yield return new($"attention, 1 query, {t} keys, {stored}", 2.0 * keys.Bytes, 4.0 * s.HeadDim * t * s.Heads, () => b.Attention(one, keys, values, last, null, null, layout, y1, lse1));
+        }
         Tensor dy = bed.Random([t, q]), dq = bed.Zeros([t, q]), dk = bed.Zeros([t, kv]), dv = bed.Zeros([t, kv]);
         yield return new($"attention's gradient, {t} queries", F * t * 4 * (q + kv), 10 * s.HeadDim * pairs,
             () => b.AttentionGrad(all, k, v, whole, null, null, layout, y, lse, dy, dq, dk, dv, null));
@@ -116,6 +120,9 @@ internal static partial class KernelGroups
             double weights = 3.0 * d * f;
             yield return new($"{shape.Name}, {t} tokens: top-{shape.TopK} of {e}, slots", F * t * e, 0, Route);
             yield return new($"{shape.Name}, {t} tokens: experts, BF16", 2 * weights * used + 2 * F * t * d, 2 * weights * slots, () => b.GatedExperts<Silu>(x, chosen, new(w), a, up, y));
+            Tensor kept = bed.New([t, e]);
+            int[] room = [.. Enumerable.Repeat(Math.Max(1, slots / (2 * e)), e)];
+            yield return new($"{shape.Name}, {t} tokens: room for {room[0]} an expert", 3 * F * t * e, 0, () => b.SelectTokens(mask, scores, room, kept));
             Tensor gathered = bed.Random([slots, d]);
             yield return new($"{shape.Name}, {t} tokens: one grouped product, BF16", 2.0 * d * f * used + F * slots * (d + f), 2.0 * d * f * slots,
                 () => b.GroupedLinear(gathered, chosen.Range, w.AsSpan(0, e), a));

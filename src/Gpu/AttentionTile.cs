@@ -26,15 +26,15 @@ internal static class AttentionTile
     /// <summary>The first of the thread's four columns of it.</summary>
     public static int Column => (Group.IdxX & 15) << 2;
 
-    /// <summary>x · yᵀ: the thread's rows of x, its columns being rows of y.</summary>
-    public static Sums16 Products(HeadTile x, HeadTile y, ArrayView<float> xs, ArrayView<float> ys)
+    /// <summary>x · yᵀ: the thread's rows of x, which are F32, its columns being rows of y.</summary>
+    public static Sums16 Products<TElement>(HeadTile x, HeadTile y, ArrayView<float> xs, ArrayView<float> ys) where TElement : struct, IElement
     {
         int row = Group.IdxX >> 2, k = (Group.IdxX & 3) << 2;                      // four columns of one row for each thread
         Sums16 sums = default;
         for (int k0 = 0; k0 < x.Dim; k0 += ProductTile.K)
         {
-            ProductTile.Turn(xs, row, k, HeadTile.Four(x, row, k0 + k));
-            ProductTile.Turn(ys, row, k, HeadTile.Four(y, row, k0 + k));
+            ProductTile.Turn(xs, row, k, HeadTile.Four<F32>(x, row, k0 + k));
+            ProductTile.Turn(ys, row, k, HeadTile.Four<TElement>(y, row, k0 + k));
             Group.Barrier();
             sums = ProductTile.Multiply(xs, ys, Row, Column, sums);
             Group.Barrier();
@@ -43,9 +43,10 @@ internal static class AttentionTile
     }
 
     /// <summary>The scaled scores of the thread's queries and keys, −∞ where the one does not see the other; both are counted from the sequence's first.</summary>
-    public static Sums16 Scores(AttentionArgs a, SequenceTile s, int query, int key, HeadTile q, HeadTile k, ArrayView<float> xs, ArrayView<float> ys)
+    public static Sums16 Scores<TElement>(AttentionArgs a, SequenceTile s, int query, int key, HeadTile q, HeadTile k, ArrayView<float> xs, ArrayView<float> ys)
+        where TElement : struct, IElement
     {
-        Sums16 dots = Products(q, k, xs, ys);
+        Sums16 dots = Products<TElement>(q, k, xs, ys);
         int i = query + Row, j = key + Column;
         return new()
         {
@@ -78,7 +79,7 @@ internal static class AttentionTile
     }
 
     /// <summary>sums += wᵀ · x: the thread's columns of w, which has a row for each of x's, and its columns of x in each half.</summary>
-    public static Sums32 Add(ArrayView<float> w, HeadTile x, int column, ArrayView<float> xs, Sums32 sums)
+    public static Sums32 Add<TElement>(ArrayView<float> w, HeadTile x, int column, ArrayView<float> xs, Sums32 sums) where TElement : struct, IElement
     {
         ArrayView<F4> ws4 = w.AsAligned(16).Cast<F4>(), xs4 = xs.AsAligned(16).Cast<F4>();
         int row = Group.IdxX >> 4, rows = IntrinsicMath.Min(x.Rows, Rows);
@@ -86,8 +87,8 @@ internal static class AttentionTile
         Sums16 near = sums.Near, far = sums.Far;
         for (int j0 = 0; j0 < rows; j0 += Depth)
         {
-            xs4[(row * Dims + Column) >> 2] = HeadTile.Four(x, j0 + row, column + Column);
-            xs4[(row * Dims + Half + Column) >> 2] = HeadTile.Four(x, j0 + row, column + Half + Column);
+            xs4[(row * Dims + Column) >> 2] = HeadTile.Four<TElement>(x, j0 + row, column + Column);
+            xs4[(row * Dims + Half + Column) >> 2] = HeadTile.Four<TElement>(x, j0 + row, column + Half + Column);
             Group.Barrier();
             int count = IntrinsicMath.Min(Depth, rows - j0);
             for (int j = 0; j < count; j++)
@@ -163,10 +164,10 @@ internal struct SequenceTile
     }
 }
 
-/// <summary>Rows of one head.</summary>
+/// <summary>Rows of one head, of whatever type.</summary>
 internal struct HeadTile
 {
-    public ArrayView<float> X;
+    public ElementView X;
 
     /// <summary>Where the first row begins, and how far it is to the next.</summary>
     public long Start, Stride;
@@ -176,45 +177,45 @@ internal struct HeadTile
 
     /// <summary>So many rows of queries, or of what has a row for each of them.</summary>
     public static HeadTile OfQueries(AttentionArgs a, ArrayView<float> x, int dim, int head, int first, int rows) =>
-        Of(x, first, rows, a.Heads, head, dim, a.IsAligned);
+        Of(ElementView.Of(x), first, rows, a.Heads, head, dim, a.IsAligned);
 
     /// <summary>The same of keys, by a query's head.</summary>
-    public static HeadTile OfKeys(AttentionArgs a, ArrayView<float> x, int dim, int head, int first, int rows) =>
+    public static HeadTile OfKeys(AttentionArgs a, ElementView x, int dim, int head, int first, int rows) =>
         Of(x, first, rows, a.KvHeads, head / (a.Heads / a.KvHeads), dim, a.IsAligned);
 
     /// <summary>Columns d … d + 3; 0 beyond the row's end and below the last row.</summary>
-    public static F4 Four(HeadTile x, int row, int d)
+    public static F4 Four<TElement>(HeadTile x, int row, int d) where TElement : struct, IElement
     {
         F4 v = default;
         long at = x.Start + row * x.Stride + d;
         if (row < x.Rows && d < x.Dim)
-            v = x.IsAligned ? x.X.AsAligned(16).Cast<F4>()[at >> 2] : new()
+            v = x.IsAligned ? TElement.Four(x.X, at) : new()
             {
-                X = x.X[at],
-                Y = d + 1 < x.Dim ? x.X[at + 1] : 0,
-                Z = d + 2 < x.Dim ? x.X[at + 2] : 0,
-                W = d + 3 < x.Dim ? x.X[at + 3] : 0,
+                X = TElement.At(x.X, at),
+                Y = d + 1 < x.Dim ? TElement.At(x.X, at + 1) : 0,
+                Z = d + 2 < x.Dim ? TElement.At(x.X, at + 2) : 0,
+                W = d + 3 < x.Dim ? TElement.At(x.X, at + 3) : 0,
             };
         return v;
     }
 
-    /// <summary>Columns d … d + 3 += v · factor, where there are such.</summary>
+    /// <summary>Columns d … d + 3 += v · factor, where there are such; they are F32.</summary>
     public static void Add(HeadTile y, int row, int d, F4 v, float factor)
     {
         if (row >= y.Rows)
             return;
         long at = y.Start + row * y.Stride + d;
         if (d < y.Dim)
-            y.X[at] += v.X * factor;
+            y.X.Floats[at] += v.X * factor;
         if (d + 1 < y.Dim)
-            y.X[at + 1] += v.Y * factor;
+            y.X.Floats[at + 1] += v.Y * factor;
         if (d + 2 < y.Dim)
-            y.X[at + 2] += v.Z * factor;
+            y.X.Floats[at + 2] += v.Z * factor;
         if (d + 3 < y.Dim)
-            y.X[at + 3] += v.W * factor;
+            y.X.Floats[at + 3] += v.W * factor;
     }
 
-    private static HeadTile Of(ArrayView<float> x, int first, int rows, int heads, int head, int dim, Flag isAligned) =>
+    private static HeadTile Of(ElementView x, int first, int rows, int heads, int head, int dim, Flag isAligned) =>
         new() { X = x, Start = ((long)first * heads + head) * dim, Stride = (long)heads * dim, Rows = rows, Dim = dim, IsAligned = isAligned };
 }
 

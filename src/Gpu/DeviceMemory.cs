@@ -20,17 +20,21 @@ internal sealed class DeviceMemory(Accelerator accelerator) : IDisposable
     /// <summary>Buffers handed out and not yet returned.</summary>
     public int LiveBuffers { get; private set; }
 
-    /// <summary>This storage, if it is a device's.</summary>
-    /// <exception cref="ArgumentException">It is not.</exception>
-    public static DeviceStorage Mine(Storage storage) =>
-        storage as DeviceStorage ?? throw new ArgumentException("the tensor lies in host memory: Import it first");
+    /// <summary>This storage, if it is this device's.</summary>
+    /// <exception cref="ArgumentException">It is the host's, or another device's.</exception>
+    public DeviceStorage Mine(Storage storage) => storage switch
+    {
+        DeviceStorage mine when mine.Owner == this => mine,
+        DeviceStorage => throw new ArgumentException("the tensor lies on another device: Download it there and Import it here"),
+        _ => throw new ArgumentException("the tensor lies in host memory: Import it first"),
+    };
 
     /// <exception cref="InvalidOperationException">The device has no room left.</exception>
     public DeviceStorage Rent(long bytes)
     {
         long size = BufferPool.SizeClass(bytes);
         if (!_free.TryGetValue(size, out Stack<DeviceStorage>? list) || !list.TryPop(out DeviceStorage? storage))
-            _all.Add(storage = new DeviceStorage(New(size)));
+            _all.Add(storage = new DeviceStorage(this, New(size)));
 #if KERNELCHECK
         storage.View(0, size).Forget();
 #endif
@@ -108,15 +112,13 @@ internal sealed class DeviceStorage : Storage, IDisposable
 {
     private SharedBuffer _buffer;
 
-    public DeviceStorage(MemoryBuffer1D<byte, Stride1D.Dense> buffer) : this(new SharedBuffer(buffer), 0, buffer.Length)
+    public DeviceStorage(DeviceMemory owner, MemoryBuffer1D<byte, Stride1D.Dense> buffer)
     {
+        (Owner, _buffer, Bytes) = (owner, new SharedBuffer(buffer), buffer.Length);
+        _buffer.Users++;
     }
 
-    private DeviceStorage(SharedBuffer buffer, long start, long bytes)
-    {
-        (_buffer, Start, Bytes) = (buffer, start, bytes);
-        buffer.Users++;
-    }
+    public DeviceMemory Owner { get; }
 
     public override long Bytes { get; }
 

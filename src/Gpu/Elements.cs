@@ -9,6 +9,8 @@ public struct ElementView
 {
     public ArrayView<float> Floats;
     public ArrayView<ushort> Halves;
+
+    internal static ElementView Of(ArrayView<float> x) => new() { Floats = x };
 }
 
 /// <summary>Four floats, loaded and stored at once where they lie at a multiple of 16 bytes.</summary>

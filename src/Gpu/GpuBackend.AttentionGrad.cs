@@ -124,18 +124,18 @@ internal struct AttentionGradKernel<TGradient> : IKernel<AttentionArgs> where TG
                     int key = TGradient.OfKeys ? s.Row : other, keys = TGradient.OfKeys ? a.KeyRows - row : s.End - other, j = s.FirstKey + key;
                     HeadTile q = HeadTile.OfQueries(a, a.Q, a.HeadDim, h, t, queries), k = HeadTile.OfKeys(a, a.K, a.HeadDim, h, j, keys);
                     HeadTile dy = HeadTile.OfQueries(a, a.Dy, a.ValueDim, h, t, queries), v = HeadTile.OfKeys(a, a.V, a.ValueDim, h, j, keys);
-                    Sums16 w = AttentionTile.Shrink(AttentionTile.Scores(a, s, query, key, q, k, xs, ys), OfQueries(a.Lse, a, h, t + m));
+                    Sums16 w = AttentionTile.Shrink(AttentionTile.Scores<F32>(a, s, query, key, q, k, xs, ys), OfQueries(a.Lse, a, h, t + m));
                     if (TGradient.BySlopes)
-                        w = Slopes(w, AttentionTile.Products(dy, v, xs, ys), OfQueries(a.Delta, a, h, t + m), a.Scale);
+                        w = Slopes(w, AttentionTile.Products<F32>(dy, v, xs, ys), OfQueries(a.Delta, a, h, t + m), a.Scale);
                     if (TGradient.OfKeys)
                         AttentionTile.Store(weights, m, n, w);
                     else
                         AttentionTile.Store(weights, n, m, Sums16.Turned(w));
-                    sums = AttentionTile.Add(weights, !TGradient.OfKeys ? k : TGradient.BySlopes ? q : dy, column, rows, sums);
+                    sums = AttentionTile.Add<F32>(weights, !TGradient.OfKeys ? k : TGradient.BySlopes ? q : dy, column, rows, sums);
                 }
         }
         int dim = TGradient.BySlopes ? a.HeadDim : a.ValueDim;
-        HeadTile y = TGradient.OfKeys ? HeadTile.OfKeys(a, a.Y, dim, head, row, a.KeyRows - row) : HeadTile.OfQueries(a, a.Y, dim, head, row, a.Rows - row);
+        HeadTile y = TGradient.OfKeys ? HeadTile.OfKeys(a, ElementView.Of(a.Y), dim, head, row, a.KeyRows - row) : HeadTile.OfQueries(a, a.Y, dim, head, row, a.Rows - row);
         AttentionTile.AddTo(y, column, sums, new() { X = 1, Y = 1, Z = 1, W = 1 });
     }
 

@@ -23,7 +23,7 @@ public sealed partial class GpuBackend
             ManyExperts<TOp>(x, slots, gate, up, down, a, b, y);
     }
 
-    /// <summary>Four launches: gate, up, down with the gating in its input, and the sums of each token's slots.</summary>
+    /// <summary>Gate, up, down with the gating in its input, and the sums of each token's slots.</summary>
     private void ManyExperts<TOp>(Tensor x, in ExpertSlots slots, in Stacked gate, in Stacked up, in Stacked down, Tensor a, Tensor b, Tensor y)
         where TOp : struct, IUnary
     {
@@ -116,14 +116,14 @@ public sealed partial class GpuBackend
                 Flush();
                 DeviceStorage[] storages = new DeviceStorage[w.Length];
                 for (int i = 0; i < w.Length; i++)
-                    storages[i] = DeviceMemory.Mine(w[i].Storage);
+                    storages[i] = _memory.Mine(w[i].Storage);
                 _memory.Stack(storages);
                 distance = storages[0].Bytes;
             }
             else
                 return StackCopies(w);
         }
-        return Stacked(w, DeviceMemory.Mine(w[0].Storage).View(w[0].ByteOffset, (w.Length - 1) * distance + bytes), distance, null);
+        return Stacked(w, _memory.Mine(w[0].Storage).View(w[0].ByteOffset, (w.Length - 1) * distance + bytes), distance, null);
     }
 
     private Stacked StackCopies(ReadOnlySpan<Tensor> w)
@@ -143,7 +143,7 @@ public sealed partial class GpuBackend
     {
         DType type = w[0].DType;
         bool floats = type == DType.F32;
-        bool aligned = w[0].Cols % 4 == 0 && distance % 16 == 0 && (copies is not null || (w[0].ByteOffset + DeviceMemory.Mine(w[0].Storage).Start) % 16 == 0);
+        bool aligned = w[0].Cols % 4 == 0 && distance % 16 == 0 && (copies is not null || (w[0].ByteOffset + _memory.Mine(w[0].Storage).Start) % 16 == 0);
         return new Stacked(_memory, copies)
         {
             View = new ElementView { Floats = floats ? view.Cast<float>() : ArrayView<float>.Empty, Halves = floats ? ArrayView<ushort>.Empty : view.Cast<ushort>() },
@@ -155,13 +155,13 @@ public sealed partial class GpuBackend
     }
 
     /// <summary>Bytes from each matrix to the next, if they are the same throughout.</summary>
-    private static long? Distance(ReadOnlySpan<Tensor> w)
+    private long? Distance(ReadOnlySpan<Tensor> w)
     {
-        DeviceStorage first = DeviceMemory.Mine(w[0].Storage);
+        DeviceStorage first = _memory.Mine(w[0].Storage);
         long start = first.Start + w[0].ByteOffset, distance = w[0].Bytes;
         for (int i = 1; i < w.Length; i++)
         {
-            DeviceStorage storage = DeviceMemory.Mine(w[i].Storage);
+            DeviceStorage storage = _memory.Mine(w[i].Storage);
             long at = storage.Start + w[i].ByteOffset - start;
             if (i == 1)
                 distance = at;
@@ -171,12 +171,12 @@ public sealed partial class GpuBackend
         return distance;
     }
 
-    private static bool CanMove(ReadOnlySpan<Tensor> w)
+    private bool CanMove(ReadOnlySpan<Tensor> w)
     {
         for (int i = 0; i < w.Length; i++)
         {
-            DeviceStorage storage = DeviceMemory.Mine(w[i].Storage);
-            if (storage.IsStacked || storage.Bytes != DeviceMemory.Mine(w[0].Storage).Bytes || w[i].ByteOffset != w[0].ByteOffset || w[i].DType != w[0].DType)
+            DeviceStorage storage = _memory.Mine(w[i].Storage);
+            if (storage.IsStacked || storage.Bytes != _memory.Mine(w[0].Storage).Bytes || w[i].ByteOffset != w[0].ByteOffset || w[i].DType != w[0].DType)
                 return false;
             for (int j = 0; j < i; j++)
                 if (w[j].Storage == w[i].Storage)

@@ -20,7 +20,7 @@ public sealed partial class GpuBackend
             return;
         bool joins = _linears.Count is > 0 and < LinearsArgs.Capacity && _linears.Rows == x.Rows && _linearsType == w.DType
             && !IsTouched(x) && !IsTouched(w) && !IsTouched(y)
-            && !IsWritten(x) && !IsWritten(w) && !IsWritten(y) && !_linearsInputs.Contains(DeviceMemory.Mine(y.Storage));
+            && !IsWritten(x) && !IsWritten(w) && !IsWritten(y) && !_linearsInputs.Contains(_memory.Mine(y.Storage));
         if (!joins)
             Flush();
         (_linears.Rows, _linearsType) = (x.Rows, w.DType);
@@ -33,17 +33,17 @@ public sealed partial class GpuBackend
             N = w.Rows,
             IsAligned = IsAligned(x, x.Cols) && IsAligned(w, x.Cols),
         });
-        _linearsInputs.Add(DeviceMemory.Mine(x.Storage));
-        _linearsInputs.Add(DeviceMemory.Mine(w.Storage));
-        _linearsOutputs.Add(DeviceMemory.Mine(y.Storage));
+        _linearsInputs.Add(_memory.Mine(x.Storage));
+        _linearsInputs.Add(_memory.Mine(w.Storage));
+        _linearsOutputs.Add(_memory.Mine(y.Storage));
         _viewed.Clear();
     }
 
     /// <summary>Whether a step that waits reads or writes its memory: then it must go first.</summary>
-    private bool IsTouched(Tensor x) => _touched.Contains(DeviceMemory.Mine(x.Storage));
+    private bool IsTouched(Tensor x) => _touched.Contains(_memory.Mine(x.Storage));
 
     /// <summary>Whether a product that waits writes it.</summary>
-    private bool IsWritten(Tensor x) => _linearsOutputs.Contains(DeviceMemory.Mine(x.Storage));
+    private bool IsWritten(Tensor x) => _linearsOutputs.Contains(_memory.Mine(x.Storage));
 
     private void SmallLinear(Tensor x, Tensor w, Tensor y)
     {

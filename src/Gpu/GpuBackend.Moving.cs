@@ -43,9 +43,16 @@ public sealed partial class GpuBackend
     public void WriteRows(Tensor x, Tensor index, Tensor y)
     {
         Check.Matrix(x, x.Rows, y.Cols);
-        Check.F32(y);
+        Check.Weight(y, y.Rows, y.Cols);
         Check.Indices(Readable(index), 0, x.Rows, y.Rows);
-        Rows<WriteRowsStep>(x.Rows, x.Cols, new Step { A = View<float>(x), I = View<int>(index), Y = View<float>(y) });
+        ElementView elements = Elements(y);
+        Step step = new() { A = View<float>(x), I = View<int>(index), Y = elements.Floats, H = elements.Halves };
+        switch (y.DType)
+        {
+            case DType.F32: Rows<WriteRowsStep<F32>>(x.Rows, x.Cols, step); break;
+            case DType.BF16: Rows<WriteRowsStep<BF16>>(x.Rows, x.Cols, step); break;
+            default: Rows<WriteRowsStep<F16>>(x.Rows, x.Cols, step); break;
+        }
     }
 
     public void Combine(Tensor x, Tensor weight, Tensor token, SlotRange range, Tensor y)
@@ -89,10 +96,14 @@ public sealed partial class GpuBackend
         SlotRange readable = Readable(range);
         (int from, int to) = Check.Slots(readable, x.Rows);
         Check.Indices(Readable(index), from, to, y.Rows);
-        SlotView slots = Slots(range, x.Rows);
-        Step step = new()
+        if (x.Rows > GroupSize || y.Rows > SmallItems)
         {
-            Cols = y.Cols,
+            AddSegments(x, weight, index, range, y);
+            return;
+        }
+        SlotView slots = Slots(range, x.Rows);
+        Rows<CombineStep>(y.Rows, y.Cols, new Step
+        {
             A = View<float>(x),
             B = ViewOrNone<float>(weight),
             I = View<int>(index),
@@ -102,11 +113,7 @@ public sealed partial class GpuBackend
             M = weight is null ? 0 : 1,
             P = slots.First,
             Q = slots.Count,
-        };
-        if (y.Rows > x.Rows)
-            Run<ScatterStep>(x.Rows, x.Count, step);
-        else
-            Rows<CombineStep>(y.Rows, y.Cols, step);
+        });
     }
 }
 
@@ -127,22 +134,23 @@ internal struct GatherRowsStep<TElement> : IStep where TElement : struct, IEleme
     }
 }
 
-/// <summary>y[index[t]] = x[t]</summary>
-internal struct WriteRowsStep : IStep
+/// <summary>y[index[t]] = x[t], rounded to y's type</summary>
+internal struct WriteRowsStep<TElement> : IStep where TElement : struct, IElement
 {
-    public static int Code => 14;
+    public static int Code => typeof(TElement) == typeof(F32) ? 14 : typeof(TElement) == typeof(BF16) ? 43 : 44;
 
     public static void Run(Step s, int item, ArrayView<float> scratch)
     {
+        ElementView y = new() { Floats = s.Y, Halves = s.H };
         long to = (long)s.I[item] * s.Cols;
         for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
-            s.Y[to + d] = s.A[(long)item * s.Cols + d];
+            TElement.Store(y, to + d, s.A[(long)item * s.Cols + d]);
     }
 }
 
 /// <summary>
-/// y[t] += Σ weight[s] · x[s] over the slots whose row is t, in the order of s: each group looks its own slots up in the list, so nothing
-/// is added atomically and every sum has one order.
+/// y[t] += Σ weight[s] · x[s] over the slots whose row is t, in the order of s, where slots are so few that each row's group looks at all of them: so nothing is
+/// added atomically and every sum has one order. Of more slots, <see cref="SumSegmentsKernel"/>.
 /// </summary>
 internal struct CombineStep : IStep
 {
@@ -151,16 +159,13 @@ internal struct CombineStep : IStep
 
     public static int Code => 21;
 
-    public static void Run(Step s, int item, ArrayView<float> scratch) => Add(s, item, SlotView.Start(SlotView.Of(s)), scratch);
-
-    /// <summary>Adds the slots from <paramref name="first"/> on whose row is <paramref name="row"/>.</summary>
-    public static void Add(Step s, int row, int first, ArrayView<float> scratch)
+    public static void Run(Step s, int item, ArrayView<float> scratch)
     {
         int end = SlotView.End(SlotView.Of(s));
-        for (int s0 = first; s0 < end; s0 += Group.DimX)
+        for (int s0 = SlotView.Start(SlotView.Of(s)); s0 < end; s0 += Group.DimX)
         {
             int slot = s0 + Group.IdxX;
-            float mine = slot < end && s.I[slot] == row ? 1f : 0f;
+            float mine = slot < end && s.I[slot] == item ? 1f : 0f;
             scratch[Marks + Group.IdxX] = mine;
             if (GroupMath.Sum(mine, scratch) == 0)
                 continue;
@@ -169,32 +174,10 @@ internal struct CombineStep : IStep
                 {
                     float weight = s.M == 0 ? 1 : s.B[s0 + i];
                     for (int d = Group.IdxX; d < s.Cols; d += Group.DimX)
-                        s.Y[(long)row * s.Cols + d] += weight * s.A[(long)(s0 + i) * s.Cols + d];
+                        s.Y[(long)item * s.Cols + d] += weight * s.A[(long)(s0 + i) * s.Cols + d];
                 }
             Group.Barrier();
         }
-    }
-}
-
-/// <summary>
-/// As <see cref="CombineStep"/> where most rows of y get nothing, as in the gradient of an embedding: an item is a slot, and the first
-/// of those that name a row adds them all.
-/// </summary>
-internal struct ScatterStep : IStep
-{
-    public static int Code => -1;
-
-    public static void Run(Step s, int item, ArrayView<float> scratch)
-    {
-        int start = SlotView.Start(SlotView.Of(s));
-        if (item < start || item >= SlotView.End(SlotView.Of(s)))
-            return;
-        int row = s.I[item];
-        float before = 0;
-        for (int i = start + Group.IdxX; i < item; i += Group.DimX)
-            before += s.I[i] == row ? 1f : 0f;
-        if (GroupMath.Sum(before, scratch) == 0)
-            CombineStep.Add(s, row, item, scratch);
     }
 }
 

@@ -134,7 +134,7 @@ internal struct SampleKernel : IKernel<Sampling>
         for (int v = Group.IdxX; v < s.Count; v += Group.DimX)
         {
             float logit = s.Logits[v];
-            if (Key(logit) >= least)
+            if (FloatKey.Of(logit) >= least)
                 sum += weighted == 0 ? 1 : Weight(s, logit, max);
         }
         return GroupMath.Sum(sum, scratch);
@@ -143,15 +143,8 @@ internal struct SampleKernel : IKernel<Sampling>
     private static float Drawable(Sampling s, int v, float max, int least)
     {
         float logit = s.Logits[v];
-        return Key(logit) >= least && logit >= max + s.Reach ? Weight(s, logit, max) : 0;
+        return FloatKey.Of(logit) >= least && logit >= max + s.Reach ? Weight(s, logit, max) : 0;
     }
 
     private static float Weight(Sampling s, float logit, float max) => MathF.Exp((logit - max) / s.Temperature);
-
-    /// <summary>An integer with the float's place in the order; −0 counts as 0.</summary>
-    private static int Key(float x)
-    {
-        int bits = (int)Interop.FloatAsInt(x + 0f);
-        return bits < 0 ? bits ^ int.MaxValue : bits;
-    }
 }

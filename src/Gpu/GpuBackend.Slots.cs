@@ -175,22 +175,13 @@ internal struct FillSlotsStep : IStep
         {
             int t = t0 + Group.IdxX;
             bool chosen = t < s.Rows && s.A[(long)t * s.Cols + item] > 0;
-            scratch[Group.IdxX] = chosen ? 1f : 0f;
-            Group.Barrier();
-            int before = 0, all = 0;
-            for (int i = 0; i < Group.DimX && t0 + i < s.Rows; i++)
-            {
-                int one = scratch[i] > 0 ? 1 : 0;
-                all += one;
-                before += i < Group.IdxX ? one : 0;
-            }
+            Ranks ranks = GroupMath.Count(chosen, scratch);
             if (chosen)
             {
-                s.J[slot + before] = t;
-                s.K[slot + before] = item;
+                s.J[slot + ranks.Before] = t;
+                s.K[slot + ranks.Before] = item;
             }
-            slot += all;
-            Group.Barrier();
+            slot += ranks.All;
         }
     }
 }

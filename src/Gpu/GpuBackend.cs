@@ -7,8 +7,7 @@ namespace MoeFromScratch.Gpu;
 
 /// <summary>
 /// The seam on an ILGPU device. Every operation of a family stands beside its kernel, in a file named as in
-/// <c>src/Tensors/Reference</c> (Moe is Selection, Slots and Moving here); <c>Steps.cs</c> says how small operations share a launch, and <c>GpuBackend.OnHost.cs</c> lists what
-/// still crosses to the host. Operations are queued and return at once; <see cref="Download"/> waits.
+/// <c>src/Tensors/Reference</c> (Moe is Selection, SelectTokens, Slots, Moving and Segments here); <c>Steps.cs</c> says how small operations share a launch. Operations are queued and return at once; <see cref="Download"/> waits.
 /// </summary>
 public sealed partial class GpuBackend : IBackend
 {
@@ -18,7 +17,7 @@ public sealed partial class GpuBackend : IBackend
     private readonly Dictionary<Type, Delegate> _kernels = [];
     private readonly bool _checked;
     private readonly Rung? _rung, _cores;
-    private long _launches, _hostCrossings, _downloads;
+    private long _launches, _downloads;
 
     /// <param name="context">The backend's from now on, as the accelerator is.</param>
     /// <param name="accelerator">Where kernels run.</param>
@@ -45,7 +44,7 @@ public sealed partial class GpuBackend : IBackend
     public int LiveBuffers => _memory.LiveBuffers;
 
     /// <summary>What was done so far.</summary>
-    public GpuCounts Counts => new(_launches, _hostCrossings, _downloads);
+    public GpuCounts Counts => new(_launches, _downloads);
 
     /// <summary>Whether it is CUDA and has what came with sm_80: tensor cores for F32's factors, and copies past the registers.</summary>
     internal bool HasTensorCores { get; init; } = true;
@@ -54,7 +53,7 @@ public sealed partial class GpuBackend : IBackend
 
     public Storage Allocate(long bytes) => _memory.Rent(bytes);
 
-    public void Free(Storage storage) => _memory.Return(DeviceMemory.Mine(storage));
+    public void Free(Storage storage) => _memory.Return(_memory.Mine(storage));
 
     public void Upload(ReadOnlySpan<byte> source, Tensor y)
     {
@@ -89,7 +88,6 @@ public sealed partial class GpuBackend : IBackend
     public void Dispose()
     {
         _memory.Dispose();
-        _host?.Dispose();
         _accelerator.Dispose();
         _context.Dispose();
     }
@@ -97,7 +95,7 @@ public sealed partial class GpuBackend : IBackend
     /// <summary>A tensor's elements, for a kernel.</summary>
     private ArrayView<T> View<T>(Tensor x) where T : unmanaged
     {
-        DeviceStorage storage = DeviceMemory.Mine(x.Storage);
+        DeviceStorage storage = _memory.Mine(x.Storage);
         _viewed.Add(storage);
         return storage.View(x.ByteOffset, x.Bytes).Cast<T>();
     }

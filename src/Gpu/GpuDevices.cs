@@ -8,9 +8,8 @@ public sealed record GpuDevice(string Name, bool Available, string Description);
 
 /// <summary>What a backend of this room did beside arithmetic.</summary>
 /// <param name="Launches">Kernels launched.</param>
-/// <param name="HostCrossings">Operations without a kernel, which went to the host and back.</param>
-/// <param name="Downloads">Times that the host waited for something, for those operations too.</param>
-public readonly record struct GpuCounts(long Launches, long HostCrossings, long Downloads)
+/// <param name="Downloads">Crossings to the host: times that it waited for something.</param>
+public readonly record struct GpuCounts(long Launches, long Downloads)
 {
     /// <summary>
     /// Launches of a decoded token that follow its last layer: what makes the last row the head's, the head, the experts' counts where there
@@ -19,7 +18,7 @@ public readonly record struct GpuCounts(long Launches, long HostCrossings, long 
     public static int OutsideOfLayers(bool hasExperts) => hasExperts ? 4 : 3;
 
     public static GpuCounts operator -(GpuCounts after, GpuCounts before) =>
-        new(after.Launches - before.Launches, after.HostCrossings - before.HostCrossings, after.Downloads - before.Downloads);
+        new(after.Launches - before.Launches, after.Downloads - before.Downloads);
 
     /// <summary>Launches for each layer of a model, where these are the counts of so many decoded tokens.</summary>
     public double LaunchesPerLayer(int layers, bool hasExperts, int tokens = 1) => ((double)Launches / tokens - OutsideOfLayers(hasExperts)) / layers;

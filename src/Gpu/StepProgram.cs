@@ -102,7 +102,7 @@ internal struct StepProgram : IKernel<Steps>
             case 11: RmsNormStep.Run(s, item, scratch); break;
             case 12: AddColumnsStep.Run(s, item, scratch); break;
             case 13: RopeStep.Run(s, item, scratch); break;
-            case 14: WriteRowsStep.Run(s, item, scratch); break;
+            case 14: WriteRowsStep<F32>.Run(s, item, scratch); break;
             case 15: SelectStep.Run(s, item, scratch); break;
             case 16: CountColumnStep.Run(s, item, scratch); break;
             case 17: SumCountsStep.Run(s, item, scratch); break;
@@ -129,6 +129,9 @@ internal struct StepProgram : IKernel<Steps>
             case 39: UnaryStep<ClippedPlusOne>.Run(s, item, scratch); break;
             case 40: GatedStep<Silu>.Run(s, item, scratch); break;
             case 41: GatedStep<CappedSwish>.Run(s, item, scratch); break;
+            case 42: SelectFewTokensStep.Run(s, item, scratch); break;
+            case 43: WriteRowsStep<BF16>.Run(s, item, scratch); break;
+            case 44: WriteRowsStep<F16>.Run(s, item, scratch); break;
             default: CombineStep.Run(s, item, scratch); break;
         }
     }
@@ -143,10 +146,14 @@ public sealed partial class GpuBackend
     private readonly HashSet<DeviceStorage> _viewed = [];
     private Steps _waiting;
 
+    /// <summary>Threads are counted by an int, those of the last group that are beyond the last element too.</summary>
+    internal static void RequireThreads(long count) =>
+        Check.That(count <= int.MaxValue - MostThreads, "an elementwise step on a device takes fewer than 2³¹ − 256 elements");
+
     /// <summary>One thread for each of so many elements.</summary>
     private void Each<TStep>(long count, Step step) where TStep : struct, IStep
     {
-        Check.That(count <= int.MaxValue, "an elementwise step on a device takes fewer than 2³¹ elements");
+        RequireThreads(count);
         step.N = (int)count;
         Run<TStep>(Blocks(count), count, step);
     }

@@ -52,9 +52,35 @@ internal struct AloneKernel<TStep> : IKernel<Step> where TStep : struct, IStep
     }
 }
 
-/// <summary>Adds and finds largest values over a group; all threads get the result.</summary>
+/// <summary>How many threads of a group say yes, and how many of those stand before one's own.</summary>
+public struct Ranks
+{
+    public int Before, All;
+}
+
+/// <summary>Adds, counts and finds largest values over a group; all threads get the result.</summary>
 internal static class GroupMath
 {
+    public static Ranks Count(bool mine, ArrayView<float> scratch)
+    {
+        float one = mine ? 1f : 0f, upToMine = one, before = 0, all = 0;
+        for (int distance = 1; distance < Warp.WarpSize; distance += distance)
+        {
+            float other = Warp.ShuffleUp(upToMine, distance);
+            upToMine += Warp.LaneIdx >= distance ? other : 0;
+        }
+        if (Warp.LaneIdx == Warp.WarpSize - 1)
+            scratch[Group.IdxX / Warp.WarpSize] = upToMine;
+        Group.Barrier();
+        for (int i = 0; i * Warp.WarpSize < Group.DimX; i++)
+        {
+            before += i < Group.IdxX / Warp.WarpSize ? scratch[i] : 0;
+            all += scratch[i];
+        }
+        Group.Barrier();
+        return new Ranks { Before = (int)(before + upToMine - one), All = (int)all };
+    }
+
     public static float Sum(float x, ArrayView<float> scratch)
     {
         for (int distance = Warp.WarpSize >> 1; distance > 0; distance >>= 1)

@@ -20,6 +20,9 @@ public readonly record struct Batch
     /// <summary>[B, 4] I32 (query start, query count, key start, key count), see <see cref="IBackend.Attention"/>.</summary>
     public required Tensor Sequences { get; init; }
 
+    /// <summary>[B · 4] <see cref="Sequences"/> on the host, for whoever decides there what each sequence gets; with a cache, until its next batch.</summary>
+    public required ReadOnlyMemory<int> SequenceTable { get; init; }
+
     /// <summary>[T] I32 cache row that takes each token's key and value; null without a cache.</summary>
     public Tensor? CacheRows { get; init; }
 
@@ -114,6 +117,7 @@ public readonly record struct Batch
             Tokens = g.Constant([total], DType.I32, tokens),
             Positions = g.Constant<int>([total], DType.I32, positions),
             Sequences = g.Constant<int>([sequences, 4], DType.I32, table),
+            SequenceTable = OnHost(table, cache),
             Context = context,
             CacheRows = cache is null ? null : g.Constant<int>([total], DType.I32, rows),
             Tasks = tasks.IsEmpty ? null : g.Constant<int>([total], DType.I32, taskOf),
@@ -121,6 +125,14 @@ public readonly record struct Batch
         };
         ArrayPool<int>.Shared.Return(buffer);
         return batch;
+    }
+
+    /// <summary>In the cache's own memory, so that a decode step allocates nothing.</summary>
+    private static Memory<int> OnHost(ReadOnlySpan<int> table, KvCache? cache)
+    {
+        Memory<int> copy = cache is null ? new int[table.Length] : cache.SequenceTable.AsMemory(0, table.Length);
+        table.CopyTo(copy.Span);
+        return copy;
     }
 
     /// <summary>All checks come before the first reservation, so that a refused batch leaves the cache as it was.</summary>

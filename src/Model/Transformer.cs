@@ -53,7 +53,7 @@ public sealed class Transformer : IDisposable
         Tensor? previousLogits = null;
         for (int i = 0; i < _blocks.Length; i++)
         {
-            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Sequences = batch.Sequences, Task = batch.Tasks, Noise = noise, EstimateChoice = estimateChoice };
+            RouterContext context = new() { Layer = i, PreviousLogits = previousLogits, TokenMask = batch.TokenMask, Sequences = batch.SequenceTable, Task = batch.Tasks, Noise = noise, EstimateChoice = estimateChoice };
             LayerOutput y = g.Block((block: _blocks[i], x, batch, rotary, cache: cache?[i], context),
                 static (g, s) => s.block.Forward(g, s.x, s.batch, s.rotary, s.cache, s.context));
             layers.Add(y);

@@ -9,12 +9,12 @@ public abstract partial class BackendContract
     public void SelectTokens_keeps_the_best_of_each_expert_as_far_as_there_is_room(int T, int E)
     {
         foreach (int most in new[] { 0, 1, 3, T })
-            foreach (bool scored in new[] { true, false })
+            foreach (Func<Trial, Tensor?> scores in new Func<Trial, Tensor?>[] { t => Tied(t, T, E), t => t.Normal([T, E]), static _ => null })
                 Agree(Exact, t =>
                 {
                     Slots slots = new(t.Noise(12), T, E);
-                    int[] room = [.. Enumerable.Range(0, E).Select(e => Math.Max(0, most - e % 2))];
-                    t.Backend.SelectTokens(t.Input([T, E], slots.Mask), scored ? Tied(t, T, E) : null, room, t.Output("kept", [T, E]));
+                    int[] room = [.. Enumerable.Range(0, E).Select(e => Math.Max(0, most - e / 2 % 2))];
+                    t.Backend.SelectTokens(t.Input([T, E], slots.Mask), scores(t), room, t.Output("kept", [T, E]));
                 });
     }
 
@@ -27,6 +27,22 @@ public abstract partial class BackendContract
 
         float[] Kept(float[]? by) => Trial.Run(Subject, 1, t => t.Backend.SelectTokens(
             t.Input([4, 2], mask), by is null ? null : t.Input([4, 2], by), [2, 2], t.Output("kept", [4, 2]))).Single().Floats;
+    }
+
+    /// <summary>Slot lists have room for so many, and nobody gets an expert that was not chosen.</summary>
+    [Theory, InlineData(5), InlineData(40)]
+    public void SelectTokens_keeps_as_many_of_the_chosen_where_scores_are_no_numbers(int T)
+    {
+        float[] mask = [.. Enumerable.Range(0, 2 * T).Select(static i => i % 3 == 0 ? 0f : 1)], scores = [.. Enumerable.Range(0, 2 * T).Select(static i => i % 5 < 3 ? float.NaN : i)];
+        foreach (int room in new[] { 1, 3, T })
+        {
+            float[] kept = Trial.Run(Subject, 1, t => t.Backend.SelectTokens(t.Input([T, 2], mask), t.Input([T, 2], scores), [room, room], t.Output("kept", [T, 2]))).Single().Floats;
+            Assert.All(kept.Zip(mask), static p => Assert.True(p.First <= p.Second));
+            for (int e = 0; e < 2; e++)
+                Assert.Equal(Math.Min(room, Column(mask, e)), Column(kept, e));
+        }
+
+        static float Column(float[] x, int e) => x.Where((_, i) => i % 2 == e).Sum();
     }
 
     [Theory, MemberData(nameof(TokensAndExperts))]

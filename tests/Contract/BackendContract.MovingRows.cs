@@ -7,7 +7,7 @@ public abstract partial class BackendContract
 {
     /// <summary>Slots, rows of the table, columns.</summary>
     private static readonly (int S, int T, int D)[] Moves =
-        [(1, 1, 1), (3, 5, 7), (13, 4, 3), (9, 2, 13), (17, 33, 17), (8, 65, 33), (33, 3, 65), (0, 3, 5), (400, 50, 130)];
+        [(1, 1, 1), (3, 5, 7), (13, 4, 3), (9, 2, 13), (17, 33, 17), (8, 65, 33), (33, 3, 65), (0, 3, 5), (400, 50, 130), (6, 900, 3), (2600, 70, 3)];
 
     [Theory, MemberData(nameof(WeightTypes))]
     public void GatherRows_reads_all_rows_or_a_range(DType type)

@@ -95,7 +95,7 @@ public sealed partial class PtxTests
     {
         foreach ((Type kernel, int products) in new[]
         {
-            (typeof(ManyQueriesKernel), 1),
+            (typeof(ManyQueriesKernel<F32>), 1),
             (typeof(AttentionGradKernel<QueryGradient>), 2),
             (typeof(AttentionGradKernel<KeyGradient>), 2),
             (typeof(AttentionGradKernel<ValueGradient>), 1),

@@ -35,6 +35,42 @@ public sealed class LimitTests
             device.Free(tensor);
     }
 
+    [Fact]
+    public void TensorsOfTheHostAndOfAnotherDeviceAreRefused()
+    {
+        using GpuBackend device = Devices.Create(), another = Devices.Create();
+        using IBackend host = new ReferenceBackend();
+        foreach ((IBackend of, string place) in new[] { ((IBackend)another, "another device"), (host, "host memory") })
+        {
+            Tensor theirs = of.From([4], new float[4]), mine = device.New([4]);
+            Assert.Contains(place, Assert.Throws<ArgumentException>(() => device.Copy(theirs, mine)).Message, StringComparison.Ordinal);
+            of.Free(theirs);
+            device.Free(mine);
+        }
+    }
+
+    /// <summary>The pieces of a query's keys are put together by a step that waits for neighbours: what is uploaded after it stays.</summary>
+    [Fact]
+    public void AnUploadComesAfterAttention()
+    {
+        using GpuBackend device = Devices.Create();
+        Tensor x = device.From([1, 4], new float[4]), sequence = device.From([1, 4], [0, 1, 0, 1]), y = device.New([1, 4]), lse = device.New([1, 1]);
+        device.Attention(x, x, x, sequence, null, null, new AttentionLayout(Heads: 1, KvHeads: 1, HeadDim: 4, Scale: 1), y, lse);
+        float[] after = [5, 6, 7, 8];
+        device.Upload<float>(after, y);
+        Assert.Equal(after, device.ToFloats(y));
+        foreach (Tensor tensor in (Tensor[])[x, sequence, y, lse])
+            device.Free(tensor);
+    }
+
+    /// <summary>The last group's threads are whole: beyond that, the numbers of some would not fit.</summary>
+    [Fact]
+    public void ElementsAreFewerThanThreadsCanBeCounted()
+    {
+        GpuBackend.RequireThreads(int.MaxValue - GpuBackend.MostThreads);
+        Assert.Contains("2³¹", Assert.Throws<ArgumentException>(static () => GpuBackend.RequireThreads(int.MaxValue - GpuBackend.MostThreads + 1L)).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("cuda:1", true)]
     [InlineData("cuda: 1", false)]

@@ -84,6 +84,15 @@ public abstract class PathTests(IBackend device) : IDisposable
     }
 
     /// <summary>Of few tokens, and of more.</summary>
+    [Theory, InlineData(5), InlineData(40)]
+    public void SelectionOfTokens(int tokens)
+    {
+        float[] mask = [.. Enumerable.Range(0, 3 * tokens).Select(static i => i % 4 == 1 ? 0f : 1)], scores = [.. Enumerable.Range(0, 3 * tokens).Select(static i => i * 7 % 5 - 2.5f)];
+        foreach (float[]? by in new[] { scores, null })
+            Agree(Exact, t => t.Backend.SelectTokens(t.Input([tokens, 3], mask), by is null ? null : t.Input([tokens, 3], by), [3, 3, 1], t.Output("kept", [tokens, 3])));
+    }
+
+    /// <summary>Of few tokens, and of more.</summary>
     [Theory, InlineData(7), InlineData(40)]
     public void SlotLists(int tokens)
     {
@@ -127,16 +136,24 @@ public abstract class PathTests(IBackend device) : IDisposable
         Shape Matrix(int i) => i < 2 * E ? [F, D] : [D, F];
     });
 
-    /// <summary>Into few rows, and into more than there are.</summary>
-    [Theory, InlineData(3), InlineData(90)]
+    /// <summary>Into few rows, and into so many that slots are sorted.</summary>
+    [Theory, InlineData(3), InlineData(600)]
     public void ScatterAddRows(int rows) => Agree(Exact, t =>
         t.Backend.ScatterAddRows(t.Normal([7, 10]), t.Input([7], [2, 0, 2, 1, rows - 1, 2, 0]), default, t.Accumulator("y", [rows, 10])));
 
-    /// <summary>Of few queries, with keys before them; of more, in tiles.</summary>
-    [Theory, InlineData(2, 11), InlineData(9, 9)]
-    public void Attention(int queries, int keys) => Agree(Sums, t => t.Backend.Attention(
-        t.Normal([queries, 12]), t.Normal([keys, 6]), t.Normal([keys, 5]), t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
-        new AttentionLayout(Heads: 2, KvHeads: 1, HeadDim: 6, Scale: 0.4f, ValueDim: 5), t.Output("y", [queries, 10]), t.Output("lse", [queries, 2])));
+    /// <summary>Of few queries, with keys before them; of more, in tiles. Where heads can be read by fours, and where not.</summary>
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void Attention(DType stored)
+    {
+        foreach ((int queries, int keys) in new[] { (2, 11), (9, 9) })
+            foreach ((int headDim, int valueDim) in new[] { (6, 5), (8, 4) })
+                Agree(Sums, t => OnAligned(t, [t.Normal([queries, 2 * headDim]), t.Normal([keys, headDim], stored), t.Normal([keys, valueDim], stored), t.Output("y", [queries, 2 * valueDim])], x =>
+                    t.Backend.Attention(x[0], x[1], x[2], t.Input([1, 4], [0, queries, 0, keys]), null, t.Normal([2]),
+                        new AttentionLayout(Heads: 2, KvHeads: 1, headDim, Scale: 0.4f, ValueDim: valueDim), x[3], t.Output("lse", [queries, 2]))));
+    }
+
+    [Theory, MemberData(nameof(WeightTypes))]
+    public void WriteRows(DType stored) => Agree(Exact, t => t.Backend.WriteRows(t.Normal([2, 5]), t.Input([2], [3, 1]), t.Zeroed("y", [4, 5], stored)));
 
     /// <summary>Where heads can be read by fours, and where not. Any y and lse will do.</summary>
     [Theory, InlineData(6, 5), InlineData(8, 4)]

@@ -17,6 +17,7 @@ public sealed class SlotRoomTests
     [Theory]
     [InlineData("dynamic-moe", 3)]
     [InlineData("openmoe", 0)]
+    [InlineData("uni-moe-2-drop", 0)]
     public void KernelsGiveTheSame(string golden, int maxExperts)
     {
         GoldenCase it = new(golden);

@@ -24,12 +24,12 @@ public sealed class TrainingLogTests
     private static readonly RouterLoss[] s_losses = [new LoadBalanceLoss(1e-2f), new RouterEntropyLoss(1e-3f), new RouterZLoss(1e-3f)];
 
     /// <summary>Mixtral's router has so many experts for each token; Dynamic-MoE's takes what it needs, and the device asks how many those are. Experts that have
-    /// too little room are one field more, and who finds room is the host's to say.</summary>
+    /// too little room are one field more.</summary>
     [Theory]
-    [InlineData("mixtral", 0, 0)]
-    [InlineData("dynamic-moe", 0, 1)]
-    [InlineData(Crowded, 1, 3)]
-    public void TheDeviceLogsWhatTheCpuDoes(string family, int crossings, int downloads)
+    [InlineData("mixtral", 0)]
+    [InlineData("dynamic-moe", 1)]
+    [InlineData(Crowded, 0)]
+    public void TheDeviceLogsWhatTheCpuDoes(string family, int downloads)
     {
         using IBackend cpu = CpuBackend.Create(threads: 1);
         using GpuBackend device = Devices.Create(check: false);
@@ -48,7 +48,6 @@ public sealed class TrainingLogTests
                 Near(e["router_losses"]![loss.Name], a["router_losses"]![loss.Name]);
             Assert.True((double)a["tokens_per_second"]! > 0);
         }
-        Assert.Equal(crossings * 2 * Steps, done.HostCrossings);
         Assert.Equal((2 + downloads * 2) * Steps, done.Downloads);      // the figures and the gradient's norm; two layers
     }
 

@@ -15,7 +15,7 @@ internal sealed record LaunchFigures(GpuCounts Done, int Tokens, int Layers, boo
     public double PerToken => (double)Done.Launches / Tokens;
     public double PerTokenAndLayer => Done.LaunchesPerLayer(Layers, HasExperts, Tokens);
     public int AfterLayers => GpuCounts.OutsideOfLayers(HasExperts);
-    public double CrossingsPerToken => (double)Done.HostCrossings / Tokens;
+    public double CrossingsPerToken => (double)Done.Downloads / Tokens;
 }
 
 /// <summary>A model's own rates: reading a prompt, writing on, and training.</summary>

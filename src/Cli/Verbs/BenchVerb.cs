@@ -84,7 +84,7 @@ internal static class BenchVerb
         {
             Console.WriteLine($"{"kernel launches per decoded token",-60}{launches.PerToken,10:n1}");
             Console.WriteLine($"{$"  in each layer; {launches.AfterLayers} come after the last",-60}{launches.PerTokenAndLayer,10:n1}");
-            Console.WriteLine($"{"operations per decoded token that cross to the host",-60}{launches.CrossingsPerToken,10:n1}");
+            Console.WriteLine($"{"crossings to the host per decoded token",-60}{launches.CrossingsPerToken,10:n1}");
         }
         double bytes = DecodeBytes(own);
         Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {((machine?.Read ?? ceilings?.Copy) is { } limit ? $"{bytes / limit.Median,6:p0} of the limit" : "")}".TrimEnd());

@@ -20,6 +20,7 @@ public sealed class KvCache : IDisposable
         _backend = backend;
         Capacity = capacity;
         _lengths = new int[sequences];
+        SequenceTable = new int[4 * sequences];
         AttentionConfig c = config.Attention;
         int rows = checked(sequences * capacity);
         Shape keys = [rows, c.KvHeads * c.HeadDim], values = [rows, c.KvHeads * c.ValueDim];
@@ -28,6 +29,9 @@ public sealed class KvCache : IDisposable
 
     /// <summary>Tokens each sequence has room for.</summary>
     public int Capacity { get; }
+
+    /// <summary>Memory for <see cref="Batch.SequenceTable"/>.</summary>
+    internal int[] SequenceTable { get; }
 
     public LayerCache this[int layer] => _layers[layer];
 

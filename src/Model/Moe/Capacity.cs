@@ -74,7 +74,8 @@ public sealed class Capacity
     /// <summary>What is left of a selection.   selected, scores [T, E] → kept [T, E]</summary>
     /// <param name="scores">Logits or probabilities.</param>
     /// <param name="choices">The most that a token could choose.</param>
-    public Tensor Keep(Tape g, Tensor selected, Tensor scores, in RouterContext context, int choices)
+    /// <param name="places">How many the experts have room for together.</param>
+    public Tensor Keep(Tape g, Tensor selected, Tensor scores, in RouterContext context, int choices, out int places)
     {
         Tensor? order = _config.Policy switch
         {
@@ -84,19 +85,25 @@ public sealed class Capacity
         };
         double factor = g.IsTraining ? _factor : _evaluationFactor;
         Tensor kept = g.New(selected.Shape);
-        if (!_config.PerSequence || context.Sequences is not { } sequences)
-            Keep(g.Backend, factor, selected, order, kept);
+        if (!_config.PerSequence || context.Sequences.IsEmpty)
+            places = Keep(g.Backend, factor, selected, order, kept);
         else
-            foreach (int[] sequence in g.Backend.ToInts(sequences).Chunk(sequences.Cols))
-                Keep(g.Backend, factor, Rows(selected, sequence), order is null ? null : Rows(order, sequence), Rows(kept, sequence));
+        {
+            places = 0;
+            for (ReadOnlySpan<int> rest = context.Sequences.Span; rest.Length > 0; rest = rest[4..])
+                places += Keep(g.Backend, factor, Rows(selected, rest), order is null ? null : Rows(order, rest), Rows(kept, rest));
+        }
         return g.PublishConstant(kept);
     }
 
-    private void Keep(IBackend backend, double factor, Tensor selected, Tensor? order, Tensor kept)
+    /// <summary>The room of all experts together.</summary>
+    private int Keep(IBackend backend, double factor, Tensor selected, Tensor? order, Tensor kept)
     {
+        int places = 0;
         for (int e = 0; e < _room.Length; e++)
-            _room[e] = Room(selected.Rows, _share[e], factor);
+            places = checked(places + (_room[e] = Room(selected.Rows, _share[e], factor)));
         backend.SelectTokens(selected, order, _room, kept);
+        return places;
     }
 
     private int Room(int tokens, float share, double factor)
@@ -126,5 +133,5 @@ public sealed class Capacity
         return g.PublishConstant(sum);
     }
 
-    private static Tensor Rows(Tensor x, int[] sequence) => x.View([sequence[1], x.Cols], (long)sequence[0] * x.Cols);
+    private static Tensor Rows(Tensor x, ReadOnlySpan<int> sequence) => x.View([sequence[1], x.Cols], (long)sequence[0] * x.Cols);
 }

@@ -109,8 +109,8 @@ public readonly record struct RouterContext
     /// <summary>[T] 1 for real tokens, 0 for padding; null when all are real.</summary>
     public Tensor? TokenMask { get; init; }
 
-    /// <summary>[B, 4] I32 which rows are one sequence, see <see cref="Batch.Sequences"/>; null when all are.</summary>
-    public Tensor? Sequences { get; init; }
+    /// <summary>[B · 4] which rows are one sequence, see <see cref="Batch.SequenceTable"/>; empty when all are.</summary>
+    public ReadOnlyMemory<int> Sequences { get; init; }
 
     /// <summary>[T] I32 task of each token's sequence, for task-level routing.</summary>
     public Tensor? Task { get; init; }

@@ -37,7 +37,7 @@ public readonly record struct Routing
     /// <summary>[E + 1] I32: expert e owns the slots Offsets[e] … Offsets[e + 1]; the last one is the number of live slots.</summary>
     public required Tensor Offsets { get; init; }
 
-    /// <summary><see cref="Offsets"/> on the host, or null where no crossing was needed: at most <see cref="SmallBatch"/> tokens, or a device and a router of so many experts at most.</summary>
+    /// <summary><see cref="Offsets"/> on the host, or null where no crossing was needed: at most <see cref="SmallBatch"/> tokens, or a device and a router of so many experts, or experts of so much room, at most.</summary>
     public int[]? HostOffsets { get; init; }
 
     /// <summary>What only this kind of router knows: thresholds, noise, the number wanted before dropping.</summary>
@@ -46,8 +46,8 @@ public readonly record struct Routing
     /// <summary>The banks whose experts the columns are, in order; the layer adds them.</summary>
     public IReadOnlyList<ExpertBank> Banks { get; init; }
 
-    /// <summary>[B, 4] I32 which rows are one sequence, see <see cref="Batch.Sequences"/>; null when all are. The layer adds it.</summary>
-    public Tensor? Sequences { get; init; }
+    /// <summary>[B · 4] which rows are one sequence, see <see cref="Batch.SequenceTable"/>; empty when all are. The layer adds it.</summary>
+    public ReadOnlyMemory<int> Sequences { get; init; }
 
     public int Tokens => Logits.Rows;
     public int NumExperts => Logits.Cols;
@@ -69,8 +69,9 @@ public readonly record struct Routing
     /// <param name="weights">Combine weights, 0 where not running; gradients flow through it.</param>
     /// <param name="maxExperts">The most experts that the settings let one token have; null where they let it have any number.</param>
     /// <param name="kept">1 where running, when a capacity dropped some.</param>
+    /// <param name="places">The most tokens that there is room for in all experts together; null where nothing limits it.</param>
     public static Routing Plan(Tape g, Tensor logits, Tensor probs, Tensor selected, Tensor weights, int? maxExperts,
-        Tensor? kept = null, RouterDetail? detail = null)
+        Tensor? kept = null, RouterDetail? detail = null, int? places = null)
     {
         kept ??= selected;
         Tensor offsets = g.New([logits.Cols + 1], DType.I32);
@@ -78,9 +79,9 @@ public readonly record struct Routing
         g.PublishConstant(offsets);
 
         // The one crossing: the number of slots depends on the data, and the host allocates. A device rather has room for the most there can be.
-        bool isBounded = logits.Rows <= SmallBatch || (g.Backend.IsDevice && maxExperts is not null);
+        bool isBounded = logits.Rows <= SmallBatch || (g.Backend.IsDevice && (maxExperts ?? places) is not null);
         int[]? host = isBounded ? null : g.Backend.ToInts(offsets);
-        int slots = host?[^1] ?? checked(logits.Rows * Math.Min(maxExperts ?? logits.Cols, logits.Cols));
+        int slots = host?[^1] ?? Math.Min(checked(logits.Rows * Math.Min(maxExperts ?? logits.Cols, logits.Cols)), places ?? int.MaxValue);
 
         Tensor token = g.New([slots], DType.I32), expert = g.New([slots], DType.I32);
         g.Backend.FillSlots(kept, offsets, token, expert);

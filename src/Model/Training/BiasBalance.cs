@@ -11,7 +11,9 @@ public sealed class BiasBalance : IDisposable
 {
     private readonly IBackend _backend;
     private readonly float _rate;
-    private readonly (int Layer, Tensor Bias, Tensor Load)[] _routers;
+    private readonly List<(int Layer, Tensor Bias, int At)> _routers = [];
+    private readonly Tensor _figures;      // of each router its loads, then its biases: they cross to the host at once
+    private readonly float[] _onHost;
 
     /// <exception cref="ArgumentException">The rate is no number above 0, or no router of the model has a selection bias.</exception>
     public BiasBalance(LanguageModel model, float rate)
@@ -19,46 +21,49 @@ public sealed class BiasBalance : IDisposable
         if (!(rate > 0) || !float.IsFinite(rate))
             throw new ArgumentException($"the rate of bias updates is a number above 0, not {rate}");
         (_backend, _rate) = (model.Backend, rate);
-        _routers = [.. model.Transformer.Blocks.Index()
-            .Select(static b => (b.Index, (b.Item.FeedForward as MoeLayer)?.Router.SelectionBias))
-            .Where(static b => b.SelectionBias is not null)
-            .Select(b => (b.Index, b.SelectionBias!, _backend.Zeros(b.SelectionBias!.Shape)))];
-        if (_routers.Length == 0)
+        int count = 0;
+        foreach ((int layer, Block block) in model.Transformer.Blocks.Index())
+            if (block.FeedForward is MoeLayer { Router.SelectionBias: { } bias })
+            {
+                _routers.Add((layer, bias, count));
+                count += 2 * (int)bias.Count;
+            }
+        if (count == 0)
             throw new ArgumentException("bias updates balance routers with a selection bias, and this model has none");
+        _onHost = new float[count];
+        _figures = _backend.Zeros([count]);
     }
 
     /// <summary>Forgets the loads: a step begins.</summary>
-    public void Start()
-    {
-        foreach ((_, _, Tensor load) in _routers)
-            _backend.Fill(load, 0);
-    }
+    public void Start() => _backend.Fill(_figures, 0);
 
     /// <summary>Adds the loads of one pass.</summary>
     /// <param name="layers">What left each block.</param>
     /// <param name="tokenMask">[T] 1 for tokens, 0 for padding, which is no load; null when all are tokens.</param>
     public void Count(IReadOnlyList<LayerOutput> layers, Tensor? tokenMask)
     {
-        foreach ((int layer, _, Tensor load) in _routers)
-            _backend.ColumnSum(layers[layer].Routing!.Value.Selected, tokenMask, load);
+        foreach ((int layer, Tensor bias, int at) in _routers)
+            _backend.ColumnSum(layers[layer].Routing!.Value.Selected, tokenMask, _figures.View(bias.Shape, at));
     }
 
     /// <summary>Moves the biases; the loads so far are the step's.</summary>
     public void Step()
     {
-        foreach ((_, Tensor bias, Tensor load) in _routers)
+        foreach ((_, Tensor bias, int at) in _routers)
+            _backend.Copy(bias, _figures.View(bias.Shape, at + bias.Count));
+        _backend.Download<float>(_figures, _onHost);
+        foreach ((_, Tensor bias, int at) in _routers)
         {
-            float[] b = _backend.ToFloats(bias), loads = _backend.ToFloats(load);
-            double mean = loads.Sum(static l => (double)l) / loads.Length;
-            for (int e = 0; e < b.Length; e++)
-                b[e] += _rate * Math.Sign(mean - loads[e]);
+            int experts = (int)bias.Count;
+            Span<float> loads = _onHost.AsSpan(at, experts), b = _onHost.AsSpan(at + experts, experts);
+            double sum = 0;
+            foreach (float load in loads)
+                sum += load;
+            for (int e = 0; e < experts; e++)
+                b[e] += _rate * Math.Sign(sum / experts - loads[e]);
             _backend.Upload<float>(b, bias);
         }
     }
 
-    public void Dispose()
-    {
-        foreach ((_, _, Tensor load) in _routers)
-            _backend.Free(load);
-    }
+    public void Dispose() => _backend.Free(_figures);
 }

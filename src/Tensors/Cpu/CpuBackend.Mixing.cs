@@ -71,7 +71,8 @@ internal sealed unsafe partial class CpuBackend<V>
             {
                 long at = (long)t * E + expert;
                 bool wanted = Mask[at] > 0;
-                ranked[t] = !wanted ? float.NaN : Scores == null ? 0 : Scores[at];
+                float score = Scores == null ? 0 : Scores[at];
+                ranked[t] = !wanted ? float.NaN : float.IsNaN(score) ? float.NegativeInfinity : score;
                 chosen += wanted ? 1 : 0;
                 Kept[at] = 0;
             }

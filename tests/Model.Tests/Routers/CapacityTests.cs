@@ -32,8 +32,9 @@ public sealed class CapacityTests
         using Tape g = Tape.Inference(backend);
         float[] logits = [.. Enumerable.Range(0, Tokens * 6).Select(static i => (float)(i / 6 * 7 % Tokens))];
         Tensor kept = new Capacity(new CapacityConfig(factor, min, policy, tau) { LimitsShared = limitsShared }, moe)
-            .Keep(g, g.Constant([Tokens, 6], 1), g.Constant<float>([Tokens, 6], DType.F32, logits), new RouterContext(), choices: 6);
+            .Keep(g, g.Constant([Tokens, 6], 1), g.Constant<float>([Tokens, 6], DType.F32, logits), new RouterContext(), choices: 6, out int places);
 
+        Assert.Equal(room.Sum(), places);
         float[] actual = backend.ToFloats(kept);
         for (int t = 0; t < Tokens; t++)
             for (int e = 0; e < 6; e++)
@@ -61,7 +62,7 @@ public sealed class CapacityTests
             using Tape g = training ? Tape.Training(backend) : Tape.Inference(backend);
             CapacityConfig config = new(training ? factor : 7, min, DropPolicy.Position) { Rounding = rounding, EvaluationFactor = training ? null : factor };
             Tensor all = g.Constant([tokens, 2], 1);
-            float[] kept = backend.ToFloats(new Capacity(config, moe).Keep(g, all, all, new RouterContext(), choices: 2));
+            float[] kept = backend.ToFloats(new Capacity(config, moe).Keep(g, all, all, new RouterContext(), choices: 2, out _));
             Assert.Equal([.. Enumerable.Range(0, 2 * tokens).Select(i => i / 2 < room ? 1f : 0)], kept);
         }
     }
@@ -95,12 +96,13 @@ public sealed class CapacityTests
         {
             using IBackend backend = Machines.Make(machine);
             using Tape g = Tape.Inference(backend);
-            Tensor table = g.Constant<int>([3, 4], DType.I32, [.. starts.Zip(lengths, static (s, l) => (int[])[s, l, s, l]).SelectMany(static row => row)]);
+            int[] table = [.. starts.Zip(lengths, static (s, l) => (int[])[s, l, s, l]).SelectMany(static row => row)];
             CapacityConfig config = new(2.5f, Policy: DropPolicy.Choice) { PerSequence = perSequence };
             Tensor kept = new Capacity(config, new MoeConfig(new TopKRouterConfig(1), [new FfnExpertsConfig(Experts, 3)])).Keep(g,
                 g.Constant<float>([Tokens, Experts], DType.F32, selected), g.Constant<float>([Tokens, Experts], DType.F32, scores),
-                new RouterContext { Sequences = table }, Choices);
+                new RouterContext { Sequences = table }, Choices, out int places);
             Assert.Equal(expected, backend.ToFloats(kept));
+            Assert.True(expected.Sum() <= places);
         }
     }
 

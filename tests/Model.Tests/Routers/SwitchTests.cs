@@ -204,7 +204,7 @@ public sealed class SwitchTests
     private static (Tensor, Routing) Forward(Tape g, WeightStore weights, Tensor x, SwitchRouterConfig router)
     {
         MoeLayer layer = new(Model, new MoeConfig(router, [new MlpExpertsConfig(E, 72)]), weights.Root["mlp"]);
-        Tensor sequences = g.Constant<int>([Sequences, 4], DType.I32, [.. Enumerable.Range(0, Sequences).SelectMany(static b => (int[])[b * Length, Length, b * Length, Length])]);
+        int[] sequences = [.. Enumerable.Range(0, Sequences).SelectMany(static b => (int[])[b * Length, Length, b * Length, Length])];
         (Tensor y, Routing? r) = layer.Forward(g, x, new RouterContext { Sequences = sequences });
         return (y, r!.Value);
     }

@@ -43,31 +43,41 @@ public sealed record LoadBalanceLoss(float Coefficient, BalanceScope Scope = Bal
         if (Scope == BalanceScope.Layer)
             return MeanOverLayers(g, routings, r => Balance(g, Shares(g, r, tokenWeights), g.ColumnSum(r.Probs, tokenWeights)));
         if (Scope == BalanceScope.Sequence)
-            return MeanOverLayers(g, routings, r => MeanOverSequences(g, r, tokenWeights));
+        {
+            Tensor[] sequences = WeightsOfSequences(g, routings[0], tokenWeights);
+            return MeanOverLayers(g, routings, r => MeanOverSequences(g, r, sequences));
+        }
         Tensor f = Sum(g, routings, r => Shares(g, r, tokenWeights), 1f / routings.Count);                // [E]
         Tensor p = Sum(g, routings, r => g.ColumnSum(r.Probs, tokenWeights), 1f / routings.Count);        // [E]
         return Balance(g, f, p);
     }
 
-    /// <summary>Each sequence's mean by the weights of its own tokens; one without weight does not count.</summary>
-    private Tensor MeanOverSequences(Tape g, Routing r, Tensor tokenWeights)
+    /// <summary>[T] for each sequence, what its own tokens count, 1 together; one without weight is left out. A crossing to the host, for all layers.</summary>
+    private static Tensor[] WeightsOfSequences(Tape g, Routing any, Tensor tokenWeights)
     {
         float[] weights = g.Backend.ToFloats(tokenWeights);
-        int[] table = r.Sequences is { } sequences ? g.Backend.ToInts(sequences) : [0, r.Tokens, 0, r.Tokens];
-        Tensor? sum = null;
-        int count = 0;
+        List<Tensor> shares = [];
+        int[] table = any.Sequences.IsEmpty ? [0, any.Tokens, 0, any.Tokens] : any.Sequences.ToArray();
         foreach (int[] row in table.Chunk(4))
         {
             float total = weights.AsSpan(row[0], row[1]).ToArray().Sum();
             if (total == 0)
                 continue;
             float[] own = [.. weights.Select((w, t) => t >= row[0] && t < row[0] + row[1] ? w / total : 0)];
-            Tensor share = g.Constant<float>([own.Length], DType.F32, own);                               // [T]
+            shares.Add(g.Constant<float>([own.Length], DType.F32, own));
+        }
+        return [.. shares];
+    }
+
+    private Tensor MeanOverSequences(Tape g, Routing r, Tensor[] sequences)
+    {
+        Tensor? sum = null;
+        foreach (Tensor share in sequences)
+        {
             Tensor balance = Balance(g, Shares(g, r, share), g.ColumnSum(r.Probs, share));
             sum = sum is null ? balance : g.Add(sum, balance);
-            count++;
         }
-        return g.Scale(sum!, 1f / count);
+        return g.Scale(sum!, 1f / sequences.Length);
     }
 
     /// <summary>[E] the share of tokens that selected each expert.</summary>

@@ -71,9 +71,11 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
 
         Tensor shares = Normalized(g, g.BandSoftmax(candidates, chosen, 2 * config.Jitter));
         Tensor selected = g.Add(chosen, shared), kept = selected;
+        int? places = null;
         if (_capacity is not null)
         {
-            kept = _capacity.Keep(g, selected, logits, context, _slotsPerToken);
+            kept = _capacity.Keep(g, selected, logits, context, _slotsPerToken, out int room);
+            places = room;
             shares = Normalized(g, g.Mul(shares, kept));
         }
         Tensor mix = SoftmaxOver(g, logits, kept);                                         // [T, E]
@@ -82,7 +84,7 @@ public sealed class DcMoeRouter(DcMoeRouterConfig config, MoeConfig moe, Gate ga
         Tensor? outputScale = null;
         if (context is { EstimateChoice: true, Noise: var (seed, step) })
             (weights, outputScale) = Estimate(g, weights, candidates, CounterRandom.At(seed, step, context.Layer, EstimateSite));
-        Routing r = Routing.Plan(g, logits, probs, selected, weights, config.TopP > 0 ? null : _slotsPerToken, kept);
+        Routing r = Routing.Plan(g, logits, probs, selected, weights, config.TopP > 0 ? null : _slotsPerToken, kept, places: places);
         return !g.IsWatched ? r : r with
         {
             Detail = new DcMoeDetail(

@@ -29,11 +29,12 @@ public sealed class ExpertChoiceRouter(ExpertChoiceRouterConfig config, Gate gat
     {
         Tensor logits = gate.Logits(g, x, context);                                         // [T, E]
         Tensor probs = g.Softmax(logits);                                                   // [T, E]
+        int each = Math.Max(1, (int)Math.Ceiling((double)config.Factor * logits.Rows / logits.Cols));   // of T at most: c is E at most
         int[] room = new int[logits.Cols];
-        Array.Fill(room, Math.Max(1, (int)Math.Ceiling((double)config.Factor * logits.Rows / logits.Cols)));
+        Array.Fill(room, each);
         Tensor selected = g.New(probs.Shape);                                               // [T, E]
         g.Backend.SelectTokens(g.Constant(probs.Shape, 1), probs, room, selected);
         g.PublishConstant(selected);
-        return Routing.Plan(g, logits, probs, selected, g.Mul(probs, selected), maxExperts: null);
+        return Routing.Plan(g, logits, probs, selected, g.Mul(probs, selected), maxExperts: null, places: checked(each * logits.Cols));
     }
 }

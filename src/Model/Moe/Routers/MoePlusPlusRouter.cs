@@ -66,8 +66,8 @@ public sealed class MoePlusPlusRouter(MoePlusPlusRouterConfig config, MoeConfig 
         };
         if (_capacity is null)
             return Routing.Plan(g, logits, probs, selected, weights, config.TopK);
-        Tensor kept = _capacity.Keep(g, selected, logits, context, config.TopK);
-        return Routing.Plan(g, logits, probs, selected, g.Mul(weights, kept), config.TopK, kept);
+        Tensor kept = _capacity.Keep(g, selected, logits, context, config.TopK, out int places);
+        return Routing.Plan(g, logits, probs, selected, g.Mul(weights, kept), config.TopK, kept, places: places);
     }
 
     /// <summary>The logits less their mean, which no softmax sees, at the wanted deviation: rms over E, times √((E − 1) / E).</summary>

@@ -59,10 +59,10 @@ public sealed class SwitchRouter(SwitchRouterConfig config, MoeConfig moe, Gate 
         g.PublishConstant(selected);
         if (_capacity is null)
             return Routing.Plan(g, logits, probs, selected, g.Mul(probs, selected), config.TopK);
-        Tensor kept = _capacity.Keep(g, selected, probs, context, config.TopK);                                     // [T, E]
+        Tensor kept = _capacity.Keep(g, selected, probs, context, config.TopK, out int places);                     // [T, E]
         SwitchDetail? detail = !config.PassDropped ? null
             : new SwitchDetail(g.Keep(g.RowSum(g.Mul(probs, g.Add(selected, g.Scale(kept, -1))))));
-        return Routing.Plan(g, logits, probs, selected, g.Mul(probs, kept), config.TopK, kept, detail);
+        return Routing.Plan(g, logits, probs, selected, g.Mul(probs, kept), config.TopK, kept, detail, places);
     }
 
     private sealed record SwitchDetail(Tensor Share) : RouterDetail
