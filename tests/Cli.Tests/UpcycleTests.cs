@@ -52,7 +52,8 @@ public sealed class UpcycleTests : IDisposable
     [InlineData("--experts: a mixture has 1 to 65536 experts", "--method", "slices", "--experts", "1000000000")]
     [InlineData("--experts times --granularity: a mixture has 1 to 65536 experts, not 4000000000", "--method", "groups", "--experts", "1000000000")]
     [InlineData("--add ffn:1000000000: a mixture has 1 to 65536 experts", "--add", "ffn:1000000000")]
-    [InlineData("--router-top-p lies between 0 and 1, it is not 3", "--router-top-p", "3")]
+    [InlineData("--router-top-p must be above 0 and at most 1, not 3", "--router-top-p", "3")]
+    [InlineData("--router-top-p must be above 0 and at most 1, not 0", "--router-top-p", "0")]
     [InlineData("--every must be above 0", "--every", "0")]
     public void AMistakeIsOneLine(string because, params string[] options)
     {

@@ -18,7 +18,8 @@ public abstract class UpcycleMethod
     public abstract IReadOnlyList<RouterLoss> Losses(float? coefficient);
 
     /// <summary>Looks at the dense model on a text, where a way depends on what it does there.</summary>
-    public virtual void Prepare(DenseModel dense, Sample sample)
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    public virtual void Prepare(DenseModel dense, Sample sample, CancellationToken stop = default)
     {
     }
 

@@ -46,6 +46,8 @@ public sealed class RefusalTests : IDisposable
     [InlineData("[[], []]", "is not a JSON list")]
     [InlineData("{}", "is not a JSON list")]
     [InlineData("[[0, -1], [0]]", "is not a JSON list")]
+    [InlineData("[[0, 1, 0, 1], [[0], [1]]]", "gives 4 neurons of layer 0 an expert, there are 24")]
+    [InlineData("[[0, [1]], [[0]]]", "is not a JSON list")]
     public void AFileOfNeuronsMustFit(string json, string because)
     {
         string file = _shop["neurons.json"];
@@ -79,10 +81,15 @@ public sealed class RefusalTests : IDisposable
             UpcycleOptions other = new(new Stopping(out CancellationTokenSource stop));
             Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, folder, other, sample, overwrite: true, stop.Token));
             Assert.Equal(before, Files(folder));
-            Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, _shop["new"], new UpcycleOptions(new Stopping(out stop)), sample, stop: stop.Token));
+            Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, _shop["new/folder"], new UpcycleOptions(new Stopping(out stop)), sample, stop: stop.Token));
             Assert.False(Directory.Exists(_shop["new"]));
             Assert.Contains("already holds a model", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, folder, other, sample)).Message, StringComparison.Ordinal);
-            Assert.Contains("own folder", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, dense + "/", other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            Directory.CreateSymbolicLink(_shop["link"], Path.GetDirectoryName(dense)!);
+            foreach (string holds in new[] { dense, dense + "/", Path.GetDirectoryName(dense)!, Path.Combine(_shop["link"], "dense"), _shop["link"] })
+                Assert.Contains($"--out {holds} holds {dense}", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, holds, other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            using (new MoeFromScratch.Model.Training.TrainingFolder(folder, limit: 1).Lock())
+                Assert.Contains("another run is writing into", Assert.Throws<IOException>(() => Upcycler.Run(source, folder, other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            Assert.Equal(before, Files(folder));
             Upcycler.Run(source, folder, new UpcycleOptions(Workshop.Way("groups")), sample, overwrite: true);
         }
         using LanguageModel model = LanguageModel.Load(folder, _shop.Backend);
