@@ -35,7 +35,7 @@ public sealed record Sample(int[] Ids, string Source)
         try
         {
             if (model.Tokenizer is not { } tokenizer)
-                return text is null ? Random(model, seed, "the model has no tokenizer") : throw new ArgumentException($"{name} is text, and the model has no tokenizer to read it with");
+                return text is null ? Random(model, seed, "the model has no tokenizer") : throw new ArgumentException($"--sample-text {name}: the model has no tokenizer to read a text with");
             ids = tokenizer.Encode(text ?? Text);
         }
         catch (Exception e) when (text is null && (e is ArgumentException or CheckpointException))

@@ -50,6 +50,10 @@ public abstract class UpcycleMethod
             throw new ArgumentException($"{option}: a mixture has 1 to {ConfigJson.MaxExperts} experts, not {experts}");
     }
 
+    /// <summary>k, where there are as many experts to choose from.</summary>
+    protected static int RequireTopK(int topK, int experts) => topK >= 1 && topK <= experts ? topK
+        : throw new ArgumentException($"--top-k must lie between 1 and the number of experts {experts}, not be {topK}");
+
     /// <summary>The networks and the added experts as one mixture.</summary>
     /// <param name="banks">Of the networks.</param>
     /// <param name="width">Width of the added networks.</param>

@@ -20,7 +20,7 @@ public sealed class SampleTests : IDisposable
         Assert.Equal(("FILE", "a few words"), (given.Source, bytes.Decode(given.Ids)));
         Assert.StartsWith("random ids, of a built-in text: the model's vocabulary has no character", random.Source, StringComparison.Ordinal);
         Assert.Equal("random ids, the model has no tokenizer", none.Source);
-        Assert.Contains("FILE is text, and the model has no tokenizer", Assert.Throws<ArgumentException>(() => Of(null, "a few words")).Message, StringComparison.Ordinal);
+        Assert.Contains("--sample-text FILE: the model has no tokenizer", Assert.Throws<ArgumentException>(() => Of(null, "a few words")).Message, StringComparison.Ordinal);
         Assert.All(random.Ids, static id => Assert.InRange(id, 0, 299));
         Assert.True(random.Ids.Distinct().Count() > 200);
         Assert.Equal(random.Ids, Of(few, null).Ids);
