@@ -90,6 +90,7 @@ public sealed class RefusalTests : IDisposable
             using (new MoeFromScratch.Model.Training.TrainingFolder(folder, limit: 1).Lock())
                 Assert.Contains("another run is writing into", Assert.Throws<IOException>(() => Upcycler.Run(source, folder, other, sample, overwrite: true)).Message, StringComparison.Ordinal);
             Assert.Equal(before, Files(folder));
+            File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), "of an older model, in shards");
             Upcycler.Run(source, folder, new UpcycleOptions(Workshop.Way("groups")), sample, overwrite: true);
         }
         using LanguageModel model = LanguageModel.Load(folder, _shop.Backend);

@@ -36,6 +36,20 @@ public sealed class Workshop : IDisposable
         return this["dense"];
     }
 
+    /// <summary>Changes a checkpoint's numbers, by their tensor's name and their place in it.</summary>
+    public static void Rewrite(string dense, Func<string, int, float, float> value)
+    {
+        List<(string, Tensor)> tensors = [];
+        foreach ((string name, HostTensor t) in Read(dense))
+        {
+            Tensor copy = new(t.Shape, DType.F32, new NativeStorage(4 * t.Shape.Count));
+            for (int i = 0; i < t.Floats!.Length; i++)
+                copy.Floats[i] = value(name, i, t.Floats[i]);
+            tensors.Add((name, copy));
+        }
+        SafetensorsWriter.Write(Path.Combine(dense, "model.safetensors"), tensors);
+    }
+
     /// <summary>Upcycles into a new folder.</summary>
     public (string Folder, Receipt Receipt) Upcycle(string dense, UpcycleOptions options)
     {
