@@ -135,6 +135,7 @@ public sealed class GenerateTests
         Tool.Run("generate", "hello", "-m", Golden.Folder("switch-mlp")).RequireError("SwitchTransformersForConditionalGeneration", "MixtralForCausalLM", "GptOssForCausalLM");
         Tool.Run("generate", "--greeedy", "hello", "--", "world").RequireError("--greeedy");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3").RequireError("not both");
+        Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3", "--greedy", "--temperature", "0.5").RequireError("--greedy is --temperature 0");
         Tool.Run("generate", "-x", "-m", Golden.Folder("mixtral")).RequireError("'-x'");
         Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--", "--x").RequireError("tokenizer.json");
         Tool.Run("generate", "@file", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json");

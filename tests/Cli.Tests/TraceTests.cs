@@ -228,6 +228,7 @@ public sealed class TraceTests
         Assert.Equal(0, Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"]).ExitCode);
         Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"], "--overwrite", "--grads").RequireError("no next token");
         Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["u"], "--compare", "abacus").RequireError("abacus");
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["u"], "--grads", "--betas", "0.9,0.9").RequireError("--betas is for training steps", "--train-steps");
         Assert.False(File.Exists(folder["u"]));
     }
 

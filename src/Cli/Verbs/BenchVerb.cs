@@ -17,19 +17,21 @@ internal static class BenchVerb
 
     private const int Prompt = 512, More = 64, Rounds = 7;
 
-    /// <param name="Prompt">Null for as many as there is room for, up to the usual number.</param>
-    private sealed record Settings(string Device, string Precision, int Threads, string Folder, int? Prompt, int More, int Rounds, bool Json)
+    /// <param name="Prompt">Null for the usual number, or as many as there is room for.</param>
+    /// <param name="More">The same.</param>
+    private sealed record Settings(string Device, string Precision, int Threads, string Folder, int? Prompt, int? More, int Rounds, bool Json)
     {
         /// <summary>The limits that are measured, and the shares that are printed, are those of the cpu device.</summary>
         public bool IsCpu => Device is "auto" or "cpu";
 
-        /// <summary>The prompt's tokens for a model.</summary>
-        /// <exception cref="ArgumentException">They and those written on are more than its context.</exception>
-        public int PromptWithin(int context)
+        /// <summary>The tokens of the prompt and those written on, for a model.</summary>
+        /// <exception cref="ArgumentException">They are more than its context.</exception>
+        public (int Prompt, int More) Within(int context)
         {
-            int wanted = Prompt ?? Math.Clamp(context - More, 1, BenchVerb.Prompt);
-            return (long)wanted + More <= context ? wanted
-                : throw new ArgumentException($"--prompt-tokens {wanted} and --max-new-tokens {More} are together more than the model's context of {context}");
+            int more = More ?? Math.Clamp(Prompt is { } given ? context - given : context / 4, 1, BenchVerb.More);
+            int prompt = Prompt ?? Math.Clamp(context - more, 1, BenchVerb.Prompt);
+            return (long)prompt + more <= context ? (prompt, more)
+                : throw new ArgumentException($"--prompt-tokens {prompt} and --max-new-tokens {more} are together more than the model's context of {context}");
         }
     }
 
@@ -37,7 +39,7 @@ internal static class BenchVerb
     {
         Argument<string?> checkpoint = new("CHECKPOINT") { Description = "Folder with config.json and safetensors; the built-in model unless named.", Arity = ArgumentArity.ZeroOrOne };
         Option<int?> prompt = Count("--prompt-tokens", $"Tokens of the prompt; {Prompt}, or as many as the model's context leaves,");
-        Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}");
+        Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}, or fewer in a short context,");
         Option<int?> rounds = Count("--rounds", $"How often each figure is measured, in turns; {Rounds}");
         Option<string> device = Common.Device(), precision = Common.Precision();
         Option<int> threads = Common.Threads();
@@ -48,7 +50,7 @@ internal static class BenchVerb
             string name = r.GetValue(device)!;
             int? simulated = GpuDevices.IsSimulation(name) ? 1 : null;
             Settings settings = new(name, r.GetValue(precision)!, r.GetValue(threads) is > 0 and var n ? n : Environment.ProcessorCount, r.GetValue(checkpoint) ?? Common.BuiltInFolder(),
-                r.GetValue(prompt) ?? simulated, r.GetValue(more) ?? simulated ?? More, r.GetValue(rounds) ?? simulated ?? Rounds, r.GetValue(json));
+                r.GetValue(prompt) ?? simulated, r.GetValue(more) ?? simulated, r.GetValue(rounds) ?? simulated ?? Rounds, r.GetValue(json));
             if (settings.Prompt < 1 || settings.More < 1 || settings.Rounds < 1)
                 throw new ArgumentException("--prompt-tokens, --max-new-tokens and --rounds must be above 0");
             using IBackend backend = Common.Backend(name, r.GetValue(threads), r.GetValue(precision)!);
@@ -65,14 +67,14 @@ internal static class BenchVerb
         long start = Stopwatch.GetTimestamp();
         using LanguageModel model = LanguageModel.Load(s.Folder, backend);
         double load = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-        int prompt = s.PromptWithin(model.Config.MaxPositions);
+        (int prompt, int more) = s.Within(model.Config.MaxPositions);
         using MachineFigures? machine = s.IsCpu ? new(backend, s.Threads) : null;
         Figure.Measure(machine?.All ?? [], s.Rounds, left => Progress("machine", left));
         bool simulated = GpuDevices.IsSimulation(s.Device);
         using DeviceFigures? ceilings = !GpuDevices.Knows(s.Device) ? null : simulated ? new(backend, 256, 32) : new(backend, 1 << 26, 4096);
         Figure.Measure(ceilings?.All ?? [], s.Rounds, left => Progress("device", left));
         bool trains = model.Weights.Count <= MostTrained && !simulated;
-        using ModelFigures own = new(model, prompt, s.More, trains ? s.Folder : null);
+        using ModelFigures own = new(model, prompt, more, trains ? s.Folder : null);
         Figure.Measure(own.All, s.Rounds, left => Progress("model", left));
         Progress("", 0);
         if (s.Json)
@@ -100,7 +102,7 @@ internal static class BenchVerb
         Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {((machine?.Read ?? ceilings?.Copy) is { } limit ? $"{bytes / limit.Median,6:p0} of the limit" : "")}".TrimEnd());
         Console.WriteLine($"{"peak memory",-60}{PeakMemory() / 1e6,10:n0}{"",10} MB");
         if (!GpuDevices.Knows(s.Device))   // whose kernels are only queued when they return
-            PrintStages(backend, s, prompt);
+            PrintStages(backend, s, prompt, more);
     }
 
     private static JsonObject Json(Settings s, double load, MachineFigures? machine, DeviceFigures? ceilings, ModelFigures own)
@@ -164,11 +166,11 @@ internal static class BenchVerb
     }
 
     /// <summary>Where the time goes, on a model of its own whose every kernel is timed.</summary>
-    private static void PrintStages(IBackend backend, Settings s, int prompt)
+    private static void PrintStages(IBackend backend, Settings s, int prompt, int more)
     {
         using TimedBackend timed = new(backend);
         using LanguageModel model = LanguageModel.Load(s.Folder, timed);
-        using ModelFigures figures = new(model, prompt, s.More, folder: null);
+        using ModelFigures figures = new(model, prompt, more, folder: null);
         Figure.Measure(figures.All, rounds: 1, static _ => { }, warmup: 1);
         foreach (Figure figure in figures.All)
         {

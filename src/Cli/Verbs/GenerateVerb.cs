@@ -60,6 +60,8 @@ internal static class GenerateVerb
         router.AddTo(command);
         command.SetAction(r =>
         {
+            if (r.GetValue(greedy) && r.GetValue(temperature) is not (null or 0))
+                throw new ArgumentException("--greedy is --temperature 0: leave one of them out");
             RoutingOptions routing = router.Read(r);
             using IBackend backend = Common.Backend(r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!);
             string folder = r.GetValue(model) ?? Common.BuiltInFolder();

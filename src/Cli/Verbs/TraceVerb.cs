@@ -47,6 +47,8 @@ internal static class TraceVerb
         };
         command.SetAction(r =>
         {
+            if (r.GetValue(steps) == 0 && new Option[] { lr, betas, eps, decay, clip }.FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } idle)
+                throw new ArgumentException($"{idle.Name} is for training steps: say how many with --train-steps");
             (float beta1, float beta2) = Betas(r.GetValue(betas)!);
             Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(weights), r.GetValue(task), r.GetValue(grads),
                 NotNegative(r.GetValue(steps), "--train-steps"), NotNegative(r.GetValue(lr), "--lr"),
