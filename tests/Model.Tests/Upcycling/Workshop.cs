@@ -78,12 +78,13 @@ public sealed class Workshop : IDisposable
             "clusters" => new ClusterSplit(4, 3, router),
             "importance" => new ImportanceSplit(4, 4, 3, router),
             "groups" => new VirtualGroups(2, 4, 4, Scaling.Exact, renormalize: false),
+            "groups, whole" => new VirtualGroups(4, 1, 2, Scaling.Exact, renormalize: false),
             "groups, paper" => new VirtualGroups(3, 2, 4, Scaling.Paper, renormalize: false),
             _ => throw new ArgumentException(name),
         };
     }
 
-    public static TheoryData<string> Ways { get; } = ["copy", "copy, top-p", "slices", "no slices", "random", "clusters", "importance", "groups", "groups, paper"];
+    public static TheoryData<string> Ways { get; } = ["copy", "copy, top-p", "slices", "no slices", "random", "clusters", "importance", "groups", "groups, whole", "groups, paper"];
 
     public void Dispose()
     {
