@@ -8,7 +8,7 @@ namespace MoeFromScratch.Cli;
 /// <summary>The options that change how many experts a token gets.</summary>
 internal sealed class RouterOptions
 {
-    private readonly Option<string?> _topP = new("--router-top-p") { Description = "Route by top-p: one threshold, or one per mixture layer, like 0.4,0.3.", HelpName = "P,…" };
+    private readonly Option<string?> _topP = new("--router-top-p") { Description = "Route by top-p: one threshold above 0 and at most 1, or one per mixture layer, like 0.4,0.3.", HelpName = "P,…" };
     private readonly Option<string?> _topK = new("--router-top-k") { Description = "Route every token to so many experts: one number, or one per mixture layer.", HelpName = "K,…" };
     private readonly Option<string?> _max = new("--router-max-experts") { Description = "At most so many experts per token with top-p routing: one number, or one per mixture layer.", HelpName = "N,…" };
 

@@ -41,7 +41,7 @@ public sealed class LanguageModel : IDisposable
     public GenerationDefaults Generation { get; private init; } = new();
 
     /// <summary>Where it was loaded from; null for a new model.</summary>
-    private string? Folder { get; init; }
+    internal string? Folder { get; private init; }
 
     /// <summary>Null where the checkpoint has none. Read when first asked for, since token ids do without.</summary>
     /// <exception cref="CheckpointException">A tokenizer of a kind that is not supported.</exception>

@@ -33,7 +33,7 @@ public static class Subnetwork
         if (chosen.Count == 0)
             throw new ArgumentException("no layer of the model routes by task");
         ModelConfig config = model.Config with { Layers = layers, RouterLosses = [] };
-        return LanguageModel.Create(model.Backend, new FromScratch(), config, new Source(model, chosen), trainable, model.Tokenizer);
+        return LanguageModel.Create(model.Backend, new FromScratch(), config, new Source(model, chosen), trainable, model.Tokenizer, model.Folder);
     }
 
     private static (int[] Experts, float[] Weights) Choice(LanguageModel model, int layer, int task)

@@ -55,6 +55,14 @@ public sealed class BenchTests
     [Fact]
     public void ADeviceThatIsNotThereIsRefused() => Tool.Run("bench", "--device", "cuda:999").RequireError("device cuda:999: ");
 
+    /// <summary>Positions that the model never saw would be a figure of no use.</summary>
+    [Theory]
+    [InlineData("--prompt-tokens 250 and --max-new-tokens 7 are together more than the model's context of 256", "--prompt-tokens", "250", "--max-new-tokens", "7")]
+    [InlineData("--prompt-tokens 256 and --max-new-tokens 1 are together", "--prompt-tokens", "256")]
+    [InlineData("--prompt-tokens 1 and --max-new-tokens 256 are together", "--max-new-tokens", "256")]
+    [InlineData("--prompt-tokens 2147483647 and", "--prompt-tokens", "2147483647")]
+    public void MoreThanTheContextIsRefused(string because, params string[] options) => Tool.Run(["bench", "--rounds", "1", .. options]).RequireError(because);
+
     [Fact]
     public void NothingIsNotMeasured() => Tool.Run("bench", "--rounds", "0").RequireError("must be above 0");
 }

@@ -35,6 +35,7 @@ public sealed class ConvertTests : IDisposable
         Tool.Run("convert", half, _folder["q"], "--to", "Q8_0").RequireError("safetensors files hold F32, F16 and BF16, not Q8_0", ".gguf");
         Tool.Run("convert", half, _folder["x.gguf"], "--to", "Q5_K").RequireError("--to takes F32, F16, BF16, Q8_0, Q4_0, not 'Q5_K'");
         Tool.Run("convert", half, half).RequireError("is the source");
+        Tool.Run("convert", half, Path.GetDirectoryName(half)!, "--overwrite").RequireError("holds the source");     // which would go with what was there
         Assert.Equal(0, Tool.Run("convert", Golden.Folder("mixtral"), half, "--overwrite").ExitCode);
         Assert.Equal("mixtral", (string)Tool.Run("inspect", half, "--json").Json["family"]!);
     }

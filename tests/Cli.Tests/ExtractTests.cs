@@ -31,6 +31,7 @@ public sealed class ExtractTests : IDisposable
         using (IBackend backend = CpuBackend.Create())
         using (LanguageModel model = LanguageModel.Create(backend, new FromScratch(), config, seed: 1))
             model.Save(whole);
+        File.WriteAllText(Path.Combine(whole, "generation_config.json"), "{ \"eos_token_id\": 7 }");
         string[] prompt = ["generate", "--prompt-ids", "3,17,5", "--greedy", "--max-new-tokens", "8", "--json"];
         Tool.Run([.. prompt, "-m", whole]).RequireError("routes by task");
         Tool.Run([.. prompt, "-m", whole, "--task", "3"]).RequireError("the model knows the tasks 0 to 2, not 3");
@@ -38,6 +39,13 @@ public sealed class ExtractTests : IDisposable
         JsonObject summary = Tool.Run("extract", whole, "--task", "1", "--out", part, "--json").Json;
         Assert.Equal(2 * (4 * 3 * 7 * 20 + 6 * 20 + 3 * 20 - 2), (long)summary["parameters_of_the_whole"]! - (long)summary["parameters"]!);
         Tool.Run("extract", whole, "--task", "1", "--out", part).RequireError("already holds a model");
+        foreach (string nowhere in new[] { whole, whole + "/", _folder.Path })
+            Tool.Run("extract", whole, "--task", "1", "--out", nowhere, "--overwrite").RequireError($"--out {nowhere} holds {whole}");
+        Tool.Run("extract", whole, "--task", "1", "--out", "").RequireError("--out '' is no folder");
+        Assert.Equal("{ \"eos_token_id\": 7 }", File.ReadAllText(Path.Combine(part, "generation_config.json")));
+        File.WriteAllText(Path.Combine(part, "model.safetensors.index.json"), "of an older model, in shards");
+        Assert.Equal(0, Tool.Run("extract", whole, "--task", "1", "--out", part, "--overwrite").ExitCode);
+        Assert.Equal(["config.json", "generation_config.json", "model.safetensors"], Directory.EnumerateFileSystemEntries(part).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal(Ids(whole, "--task", "1"), Ids(part));
         Assert.NotEqual(Ids(whole, "--task", "1"), Ids(whole, "--task", "0"));
 

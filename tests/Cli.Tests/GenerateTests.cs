@@ -101,9 +101,13 @@ public sealed class GenerateTests
     [InlineData("--top-k", "-1", "top-k")]
     [InlineData("--stop", "", "stop string")]
     [InlineData("--router-top-p", "much", "'much'")]
-    [InlineData("--router-top-k", "9", "9")]
+    [InlineData("--router-top-p", "2", "--router-top-p must be above 0 and at most 1, not 2")]
+    [InlineData("--router-top-p", "NaN", "--router-top-p must be above 0 and at most 1, not NaN")]
+    [InlineData("--router-top-k", "9", "--router-top-k must lie between 1 and the number of experts 4, not be 9")]
+    [InlineData("--router-top-k", "0", "--router-top-k must lie between 1 and the number of experts 4, not be 0")]
     [InlineData("--router-top-k", "1,1", "3 mixture layers")]
     [InlineData("--router-max-experts", "1", "top-p")]
+    [InlineData("--router-max-experts", "0", "--router-max-experts must be at least 1, not 0")]
     [InlineData("--task", "1", "does not route by task")]
     [InlineData("--frobnicate", "1", "--frobnicate")]
     public void BadOptionsGetOneLine(string option, string value, string part)
@@ -131,6 +135,7 @@ public sealed class GenerateTests
         Tool.Run("generate", "hello", "-m", Golden.Folder("switch-mlp")).RequireError("SwitchTransformersForConditionalGeneration", "MixtralForCausalLM", "GptOssForCausalLM");
         Tool.Run("generate", "--greeedy", "hello", "--", "world").RequireError("--greeedy");
         Tool.Run("generate", "hello", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3").RequireError("not both");
+        Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--prompt-ids", "3", "--greedy", "--temperature", "0.5").RequireError("--greedy is --temperature 0");
         Tool.Run("generate", "-x", "-m", Golden.Folder("mixtral")).RequireError("'-x'");
         Tool.Run("generate", "-m", Golden.Folder("mixtral"), "--", "--x").RequireError("tokenizer.json");
         Tool.Run("generate", "@file", "-m", Golden.Folder("mixtral")).RequireError("tokenizer.json");

@@ -90,8 +90,8 @@ public sealed class ResumeTests : IDisposable
         using Process process = Tool.Start(Train(run, "--steps", "1000000"));
         Task<string> error = process.StandardError.ReadToEndAsync();
         Wait(() => Directory.Exists(Path.Combine(run, "checkpoint-000003")));
-        Tool.Run(Train(run, "--overwrite")).RequireError("another run is training into", run);
-        Tool.Run(Train(run, "--resume", "--steps", "1000000")).RequireError("another run is training into");
+        Tool.Run(Train(run, "--overwrite")).RequireError("another run is writing into", run);
+        Tool.Run(Train(run, "--resume", "--steps", "1000000")).RequireError("another run is writing into");
         Assert.False(process.HasExited);
         process.Kill();
         process.WaitForExit();

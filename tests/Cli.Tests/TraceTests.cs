@@ -57,7 +57,7 @@ public sealed class TraceTests
         using Folder folder = new();
         string ids = folder.Write("ids.json", "[[1, 2, 3], [4, 5, 6]]");
         string[] force = forced ? ["--force-routing"] : [];
-        string[] args = ["trace", Golden.Folder("dynamic-moe"), "--ids-file", ids, "--out", folder["t"], "--compare", "reference", "--grads", .. force];
+        string[] args = ["trace", Golden.Folder("dynamic-moe"), "--ids-file", ids, "--out", folder["t"], "--overwrite", "--compare", "reference", "--grads", .. force];
         Outcome run = Tool.Run([.. args, "--json"]);
         Assert.Equal(0, run.ExitCode);
         JsonObject routing = run.Json["routing"]!.AsObject();
@@ -92,7 +92,7 @@ public sealed class TraceTests
             for (int i = 20; i < gate.Length; i++)
                 gate[i] = gate[i % 20] * (1 + i / 20 * 1e-7f);
         });
-        string[] args = ["trace", model, "--ids-file", ids, "--out", folder["t"], "--compare", "reference"];
+        string[] args = ["trace", model, "--ids-file", ids, "--out", folder["t"], "--overwrite", "--compare", "reference"];
         JsonObject free = Tool.Run([.. args, "--json"]).Json, forced = Tool.Run([.. args, "--json", "--force-routing"]).Json;
         JsonArray flips = free["routing"]!["first_flips"]!.AsArray();
         Assert.NotEmpty(flips);
@@ -198,8 +198,26 @@ public sealed class TraceTests
             File.Copy(file, folder[Path.GetFileName(file)]);
         byte[] before = File.ReadAllBytes(folder["model.safetensors"]);
         string ids = folder.Write("ids.json", "[[1, 2]]");
-        Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", folder["model.safetensors"]).RequireError("is a file of the checkpoint");
+        File.CreateSymbolicLink(folder["link"], folder.Path);
+        foreach (string output in new[] { folder["model.safetensors"], folder["model-00001-of-00002.safetensors"], Path.Combine(folder["link"], "model.safetensors") })
+            Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", output, "--overwrite").RequireError("is a file of the checkpoint, or would be taken for one");
         Assert.Equal(before, File.ReadAllBytes(folder["model.safetensors"]));
+    }
+
+    /// <summary>A file is replaced when that is asked for, and then as a whole: a run that fails leaves what was there.</summary>
+    [Fact]
+    public void ReplacesAFileOnlyWhenAsked()
+    {
+        using Folder folder = new();
+        string ids = folder.Write("ids.json", "[[1, 2]]"), bad = folder.Write("bad.json", "[[96]]"), trace = folder.Write("t", "notes of mine");
+        string[] args = ["trace", Golden.Folder("mixtral"), "--out", trace, "--ids-file"];
+        Tool.Run([.. args, ids]).RequireError("is there already", "--overwrite");
+        Tool.Run([.. args, bad, "--overwrite"]).RequireError("bad.json");
+        Assert.Equal("notes of mine", File.ReadAllText(trace));
+        Assert.Equal(0, Tool.Run([.. args, ids, "--overwrite"]).ExitCode);
+        Assert.True(TensorsIn(trace) > 10);
+        Assert.Equal(["bad.json", "ids.json", "t"], Directory.EnumerateFileSystemEntries(folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder.Path).RequireError("is no file");
     }
 
     [Fact]
@@ -208,8 +226,9 @@ public sealed class TraceTests
         using Folder folder = new();
         string ids = folder.Write("ids.json", "[[1]]");
         Assert.Equal(0, Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"]).ExitCode);
-        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"], "--grads").RequireError("no next token");
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["t"], "--overwrite", "--grads").RequireError("no next token");
         Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["u"], "--compare", "abacus").RequireError("abacus");
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", folder["u"], "--grads", "--betas", "0.9,0.9").RequireError("--betas is for training steps", "--train-steps");
         Assert.False(File.Exists(folder["u"]));
     }
 

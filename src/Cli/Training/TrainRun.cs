@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using MoeFromScratch.Model;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Tensors;
 
@@ -20,7 +21,7 @@ internal sealed class TrainRun(TrainSettings s, TrainPlan plan, TrainingFolder f
         TrainingFolder folder = new(s.Out, s.SaveTotalLimit, s.Bf16 ? DType.BF16 : DType.F32);
         if (s.Resume && s.Overwrite)
             throw new ArgumentException("--resume continues what is in --out, --overwrite replaces it: choose one");
-        if (s.Model is { } model && (Inside(model) + Path.DirectorySeparatorChar).StartsWith(Inside(s.Out) + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+        if (s.Model is { } model && RealPath.Holds(s.Out, model))
             throw new ArgumentException($"--out {s.Out} holds the checkpoint at --model, which a run would replace: choose another folder");
         RequireFree();
         using TrainPlan plan = TrainPlan.Make(s, backend);
@@ -41,8 +42,6 @@ internal sealed class TrainRun(TrainSettings s, TrainPlan plan, TrainingFolder f
             if (folder.IsUsed && !s.Overwrite && !s.Resume)
                 throw new ArgumentException($"{s.Out} already holds a checkpoint; continue it with --resume, replace it with --overwrite, or choose another folder");
         }
-
-        static string Inside(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
     }
 
     private int Run()

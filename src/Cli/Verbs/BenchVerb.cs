@@ -17,17 +17,29 @@ internal static class BenchVerb
 
     private const int Prompt = 512, More = 64, Rounds = 7;
 
-    private sealed record Settings(string Device, string Precision, int Threads, string Folder, DType CacheType, int Prompt, int More, int Rounds, bool Json)
+    /// <param name="Prompt">Null for the usual number, or as many as there is room for.</param>
+    /// <param name="More">The same.</param>
+    private sealed record Settings(string Device, string Precision, int Threads, string Folder, DType CacheType, int? Prompt, int? More, int Rounds, bool Json)
     {
         /// <summary>The limits that are measured, and the shares that are printed, are those of the cpu device.</summary>
         public bool IsCpu => Device is "auto" or "cpu";
+
+        /// <summary>The tokens of the prompt and those written on, for a model.</summary>
+        /// <exception cref="ArgumentException">They are more than its context.</exception>
+        public (int Prompt, int More) Within(int context)
+        {
+            int more = More ?? Math.Clamp(Prompt is { } given ? context - given : context / 4, 1, BenchVerb.More);
+            int prompt = Prompt ?? Math.Clamp(context - more, 1, BenchVerb.Prompt);
+            return (long)prompt + more <= context ? (prompt, more)
+                : throw new ArgumentException($"--prompt-tokens {prompt} and --max-new-tokens {more} are together more than the model's context of {context}");
+        }
     }
 
     public static Command Command()
     {
         Argument<string?> checkpoint = new("CHECKPOINT") { Description = "Folder with config.json and safetensors; the built-in model unless named.", Arity = ArgumentArity.ZeroOrOne };
-        Option<int?> prompt = Count("--prompt-tokens", $"Tokens of the prompt; {Prompt}");
-        Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}");
+        Option<int?> prompt = Count("--prompt-tokens", $"Tokens of the prompt; {Prompt}, or as many as the model's context leaves,");
+        Option<int?> more = Count("--max-new-tokens", $"Tokens to write on; {More}, or fewer in a short context,");
         Option<int?> rounds = Count("--rounds", $"How often each figure is measured, in turns; {Rounds}");
         Option<string> device = Common.Device(), precision = Common.Precision();
         Option<string> kvCache = Common.KvCache();
@@ -37,9 +49,9 @@ internal static class BenchVerb
         command.SetAction(r =>
         {
             string name = r.GetValue(device)!;
-            int Of(Option<int?> option, int usual) => r.GetValue(option) ?? (GpuDevices.IsSimulation(name) ? 1 : usual);
+            int? simulated = GpuDevices.IsSimulation(name) ? 1 : null;
             Settings settings = new(name, r.GetValue(precision)!, r.GetValue(threads) is > 0 and var n ? n : Environment.ProcessorCount, r.GetValue(checkpoint) ?? Common.BuiltInFolder(),
-                Common.CacheType(r.GetValue(kvCache)!), Of(prompt, Prompt), Of(more, More), Of(rounds, Rounds), r.GetValue(json));
+                Common.CacheType(r.GetValue(kvCache)!), r.GetValue(prompt) ?? simulated, r.GetValue(more) ?? simulated, r.GetValue(rounds) ?? simulated ?? Rounds, r.GetValue(json));
             if (settings.Prompt < 1 || settings.More < 1 || settings.Rounds < 1)
                 throw new ArgumentException("--prompt-tokens, --max-new-tokens and --rounds must be above 0");
             using IBackend backend = Common.Backend(name, r.GetValue(threads), r.GetValue(precision)!);
@@ -56,13 +68,14 @@ internal static class BenchVerb
         long start = Stopwatch.GetTimestamp();
         using LanguageModel model = LanguageModel.Load(s.Folder, backend);
         double load = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        (int prompt, int more) = s.Within(model.Config.MaxPositions);
         using MachineFigures? machine = s.IsCpu ? new(backend, s.Threads) : null;
         Figure.Measure(machine?.All ?? [], s.Rounds, left => Progress("machine", left));
         bool simulated = GpuDevices.IsSimulation(s.Device);
         using DeviceFigures? ceilings = !GpuDevices.Knows(s.Device) ? null : simulated ? new(backend, 256, 32) : new(backend, 1 << 26, 4096);
         Figure.Measure(ceilings?.All ?? [], s.Rounds, left => Progress("device", left));
         bool trains = model.Weights.Count <= MostTrained && !simulated;
-        using ModelFigures own = new(model, s.Prompt, s.More, trains ? s.Folder : null, s.CacheType);
+        using ModelFigures own = new(model, prompt, more, trains ? s.Folder : null, s.CacheType);
         Figure.Measure(own.All, s.Rounds, left => Progress("model", left));
         Progress("", 0);
         if (s.Json)
@@ -90,7 +103,7 @@ internal static class BenchVerb
         Console.WriteLine($"{"weights read while decoding",-60}{bytes,10:n1}{"",10} GB/s   {((machine?.Read ?? ceilings?.Copy) is { } limit ? $"{bytes / limit.Median,6:p0} of the limit" : "")}".TrimEnd());
         Console.WriteLine($"{"peak memory",-60}{PeakMemory() / 1e6,10:n0}{"",10} MB");
         if (!GpuDevices.Knows(s.Device))   // whose kernels are only queued when they return
-            PrintStages(backend, s);
+            PrintStages(backend, s, prompt, more);
     }
 
     private static JsonObject Json(Settings s, double load, MachineFigures? machine, DeviceFigures? ceilings, ModelFigures own)
@@ -154,11 +167,11 @@ internal static class BenchVerb
     }
 
     /// <summary>Where the time goes, on a model of its own whose every kernel is timed.</summary>
-    private static void PrintStages(IBackend backend, Settings s)
+    private static void PrintStages(IBackend backend, Settings s, int prompt, int more)
     {
         using TimedBackend timed = new(backend);
         using LanguageModel model = LanguageModel.Load(s.Folder, timed);
-        using ModelFigures figures = new(model, s.Prompt, s.More, folder: null, s.CacheType);
+        using ModelFigures figures = new(model, prompt, more, folder: null, s.CacheType);
         Figure.Measure(figures.All, rounds: 1, static _ => { }, warmup: 1);
         foreach (Figure figure in figures.All)
         {

@@ -19,13 +19,18 @@ internal static class ExtractVerb
         command.SetAction(r =>
         {
             string folder = r.GetValue(output)!;
-            if (File.Exists(folder))
-                throw new ArgumentException($"--out '{folder}' is no folder");
-            if (File.Exists(Path.Combine(folder, "config.json")) && !r.GetValue(overwrite))
-                throw new ArgumentException($"{folder} already holds a model; replace it with --overwrite, or choose another folder");
+            using StopSignal stop = new();
+            using ModelFolder target = new(folder, r.GetValue(checkpoint)!, r.GetValue(overwrite));
             using IBackend backend = Common.Backend("cpu", threads: 0);
             using LanguageModel whole = LanguageModel.Load(r.GetValue(checkpoint)!, backend), part = Subnetwork.OfTask(whole, r.GetValue(task));
-            part.Save(folder);
+            target.Begin();
+            part.Save(target.Unfinished);
+            if (stop.Token.IsCancellationRequested)
+            {
+                Console.Error.WriteLine($"moe: stopped; {folder} is as it was");
+                return Program.Interrupted;
+            }
+            target.Finish();
             if (r.GetValue(json))
                 Common.PrintJson(new JsonObject { ["out"] = folder, ["parameters"] = part.Weights.Count, ["parameters_of_the_whole"] = whole.Weights.Count });
             else

@@ -61,6 +61,8 @@ internal static class GenerateVerb
         router.AddTo(command);
         command.SetAction(r =>
         {
+            if (r.GetValue(greedy) && r.GetValue(temperature) is not (null or 0))
+                throw new ArgumentException("--greedy is --temperature 0: leave one of them out");
             RoutingOptions routing = router.Read(r);
             DType cacheType = Common.CacheType(r.GetValue(kvCache)!);
             if (cacheType != DType.F32 && r.GetValue(noCache))

@@ -21,6 +21,7 @@ internal static class TraceVerb
         Argument<string> checkpoint = Common.Checkpoint();
         Option<string> ids = new("--ids-file") { Description = "Token ids as JSON: [[1, 2, …], …], rows of equal length.", Required = true, HelpName = "FILE" };
         Option<string> output = new("--out") { Description = "Where the trace goes.", Required = true, HelpName = "FILE.safetensors" };
+        Option<bool> overwrite = new("--overwrite") { Description = "Replace the file at --out." };
         Option<string?> mask = new("--mask-file") { Description = "Padding mask as JSON, 1 for tokens and 0 for padding, like the ids.", HelpName = "FILE" };
         Option<string?> weights = new("--token-weights-file") { Description = "Weights of the tokens in the balance loss, for families that have them.", HelpName = "FILE" };
         Option<int?> task = new("--task") { Description = "The task of all rows, counted from 0, for a model that routes by it.", HelpName = "N" };
@@ -42,10 +43,12 @@ internal static class TraceVerb
         Option<bool> json = Common.Json("the comparison");
         Command command = new("trace", "Run given token ids through a model and write every tensor to a file.")
         {
-            checkpoint, ids, output, mask, weights, task, grads, steps, lr, betas, eps, decay, clip, compare, force, device, precision, threads, json,
+            checkpoint, ids, output, overwrite, mask, weights, task, grads, steps, lr, betas, eps, decay, clip, compare, force, device, precision, threads, json,
         };
         command.SetAction(r =>
         {
+            if (r.GetValue(steps) == 0 && new Option[] { lr, betas, eps, decay, clip }.FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } idle)
+                throw new ArgumentException($"{idle.Name} is for training steps: say how many with --train-steps");
             (float beta1, float beta2) = Betas(r.GetValue(betas)!);
             Settings settings = new(r.GetValue(checkpoint)!, r.GetValue(ids)!, r.GetValue(mask), r.GetValue(weights), r.GetValue(task), r.GetValue(grads),
                 NotNegative(r.GetValue(steps), "--train-steps"), NotNegative(r.GetValue(lr), "--lr"),
@@ -58,7 +61,7 @@ internal static class TraceVerb
                 },
                 NotNegative(r.GetValue(clip), "--clip-norm"), r.GetValue(threads));
             string path = r.GetValue(output)!;
-            RequireOutside(settings.Checkpoint, path);
+            RequireFree(settings.Checkpoint, path, r.GetValue(overwrite));
             string? second = r.GetValue(compare);
             bool forced = r.GetValue(force);
             if (second is null && forced)
@@ -69,8 +72,7 @@ internal static class TraceVerb
             using IBackend backend = Common.Backend(r.GetValue(device)!, settings.Threads, r.GetValue(precision)!);
             ChoiceBackend? watched = second is null ? null : new(backend);
             Trace trace = Run(settings, watched ?? backend, forced);
-            using (FileStream file = new(path, FileMode.Create, FileAccess.Write))
-                SafetensorsWriter.Write(file, trace.Tensors);
+            SafetensorsWriter.Write(path, trace.Tensors);
             Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {path}");
             if (watched is not null)
             {
@@ -84,13 +86,15 @@ internal static class TraceVerb
         return command;
     }
 
-    /// <summary>A trace must not take the place of a file of the model it traces.</summary>
-    private static void RequireOutside(string checkpoint, string output)
+    /// <summary>A trace takes the place of another one if asked, and never that of a file that the model is read from.</summary>
+    private static void RequireFree(string checkpoint, string output, bool overwrite)
     {
-        if (output.Length == 0)
-            throw new ArgumentException("--out needs a file");
-        if (File.Exists(output) && Path.GetDirectoryName(Path.GetFullPath(output)) == Path.TrimEndingDirectorySeparator(Path.GetFullPath(checkpoint)))
-            throw new ArgumentException($"--out {output} is a file of the checkpoint");
+        if (output.Length == 0 || Directory.Exists(output))
+            throw new ArgumentException($"--out '{output}' is no file");
+        if (RealPath.Of(output) is var place && RealPath.Of(checkpoint) is var model && (place == model || Path.GetDirectoryName(place) == model))
+            throw new ArgumentException($"--out {output} is a file of the checkpoint, or would be taken for one: choose another folder");
+        if (File.Exists(output) && !overwrite)
+            throw new ArgumentException($"{output} is there already; replace it with --overwrite, or choose another file");
     }
 
     private static Trace Run(Settings s, IBackend backend, bool forced)

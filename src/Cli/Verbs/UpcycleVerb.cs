@@ -48,7 +48,7 @@ internal static class UpcycleVerb
         Option<string?> gate = new("--gate") { Description = "Splits: mlp (two matrices, the default) or linear.", HelpName = "KIND" };
         Option<string> router = new("--router")
         {
-            Description = "How routers start: normal, zeros, or a safetensors file with the gates by their names in the new model.",
+            Description = "How routers start: normal, zeros (of a gate of two matrices the second), or a safetensors file with the gates by their names in the new model.",
             DefaultValueFactory = static _ => "normal",
             HelpName = "KIND|FILE",
         };
@@ -83,9 +83,8 @@ internal static class UpcycleVerb
             ulong s = r.GetValue(seed);
             int Count(int absent) => Positive(r.GetValue(experts), "--experts") ?? absent;
             int K(int absent) => Positive(r.GetValue(topK), "--top-k") ?? absent;
-            float? p = Positive(r.GetValue(topP), "--router-top-p");
-            if (p > 1)
-                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--router-top-p lies between 0 and 1, it is not {p}"));
+            float? p = r.GetValue(topP) is not { } given || given is > 0 and <= 1 ? r.GetValue(topP)
+                : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--router-top-p must be above 0 and at most 1, not {given}"));
             SplitRouter split = new(K(2), Positive(r.GetValue(scale), "--score-scale"), Word(r.GetValue(gate), "--gate", "mlp", "linear") == "mlp");
             AddedExperts[] added = [.. r.GetValue(add) is { } kinds ? AddedExperts.Parse(kinds) : []];
             if (r.GetValue(fixedFactor) is not null && !added.Any(static a => a.Kind == AddedExperts.Shared))
@@ -157,7 +156,7 @@ internal static class UpcycleVerb
         OutputDifference d = receipt.Difference;
         foreach (string note in receipt.Plan.Notes)
             Console.Error.WriteLine($"note: {note}");
-        Console.WriteLine($"{receipt.Options.Method.Name}: {receipt.Parameters:n0} parameters from {receipt.Dense.Model.Weights.Count:n0}, a {receipt.Plan.Family.Name} checkpoint in {folder}");
+        Console.WriteLine($"{receipt.Options.Method.Name}: {receipt.Parameters:n0} parameters from {receipt.Dense.Model.Weights.Count:n0}, {receipt.Plan.Family.NameWithArticle} checkpoint in {folder}");
         Console.WriteLine($"tensors: {copied} copied, {cut} cut or scaled, {drawn} drawn{(other > 0 ? $", {other} given or computed" : "")}; {Receipt.FileName} says which from what");
         Console.WriteLine($"relative difference of the outputs from the dense model's, {d.Tokens} tokens of {receipt.Sample.Source}:");
         foreach ((int layer, double difference) in d.Layers.Index())

@@ -56,8 +56,8 @@ public static class Converter
 
     private static void RequireTarget(string source, string target, bool toFile, ConversionOptions options)
     {
-        if (Path.GetFullPath(source).TrimEnd(Path.DirectorySeparatorChar) == Path.GetFullPath(target).TrimEnd(Path.DirectorySeparatorChar))
-            throw new ArgumentException($"{target} is the source; choose another place for the result");
+        if (RealPath.Holds(target, source))
+            throw new ArgumentException($"{target} {(RealPath.Of(target) == RealPath.Of(source) ? "is" : "holds")} the source; choose another place for the result");
         if (toFile ? Directory.Exists(target) : File.Exists(target))
             throw new ArgumentException($"{target} is a {(toFile ? "folder" : "file")}, but the result is a {(toFile ? "file" : "folder")}");
         if (!options.Overwrite && (toFile ? File.Exists(target) : Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any()))

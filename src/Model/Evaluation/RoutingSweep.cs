@@ -50,16 +50,17 @@ public static class RoutingSweep
     }
 
     /// <summary>Refuses points that the model's routers do not have, before the first of them is run.</summary>
-    /// <exception cref="ArgumentException">As for <see cref="RoutingOptions.Apply"/>, or more experts than there are, or none.</exception>
+    /// <exception cref="ArgumentException">As for <see cref="RoutingOptions.Apply"/>; the message begins with the point.</exception>
     public static void Check(ModelConfig model, IEnumerable<SweepPoint> points)
     {
         foreach (SweepPoint point in points)
-        {
-            foreach (MoeConfig moe in point.Routing.Apply(model).Layers.OfType<MoeConfig>())
-                if (point.Routing.TopK.Count > 0 && (moe.Router.MaxExperts(moe.NumExperts) < 1 || moe.Router.MaxExperts(moe.NumExperts) > moe.NumExperts))
-                    throw new ArgumentException($"{point.Setting}: top_k must lie between 1 and the number of experts {moe.NumExperts}");
-            if (point.Routing.MaxExperts.Contains(0))
-                throw new ArgumentException($"{point.Setting}: a limit of 0 is none; leave it out for as many experts as top-p asks for");
-        }
+            try
+            {
+                point.Routing.Apply(model);
+            }
+            catch (ArgumentException e) when (point.Setting.Length > 0)
+            {
+                throw new ArgumentException($"{point.Setting}: {e.Message}", e);
+            }
     }
 }

@@ -38,7 +38,7 @@ public sealed class CheckpointWeights(TensorFiles files, Family family, ConfigJs
             if (config.TieWordEmbeddings && name == "lm_head.weight")
                 RequireTied(name, family.NameInFile("model.embed_tokens.weight"));
             else
-                throw new CheckpointException(files.FileOf(name), $"is no part of a {family.Name} model with this config", name);
+                throw new CheckpointException(files.FileOf(name), $"is no part of {family.NameWithArticle} model with this config", name);
         }
     }
 

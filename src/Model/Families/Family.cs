@@ -12,6 +12,9 @@ public abstract class Family
     /// <summary>"mixtral": what messages call it.</summary>
     public abstract string Name { get; }
 
+    /// <summary>"a mixtral", "an olmoe".</summary>
+    public string NameWithArticle => English.A(Name);
+
     /// <summary>The class in <c>architectures[0]</c>.</summary>
     public abstract string Architecture { get; }
 

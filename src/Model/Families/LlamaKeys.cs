@@ -119,7 +119,7 @@ internal static class LlamaKeys
     /// <exception cref="ArgumentException">It does not.</exception>
     public static JsonObject Faithful(Family family, ModelConfig config, JsonObject json)
     {
-        ArgumentException refusal = new($"a {family.Name} checkpoint's config.json cannot describe this model");
+        ArgumentException refusal = new($"{family.NameWithArticle} checkpoint's config.json cannot describe this model");
         try
         {
             return family.Read(ConfigJson.Parse("config.json", json.ToJsonString())).Describes(config) ? json : throw refusal;
@@ -133,7 +133,7 @@ internal static class LlamaKeys
     /// <summary>A layer as the kind that the family has there.</summary>
     /// <exception cref="ArgumentException">It is of another kind.</exception>
     public static T As<T>(object layer) where T : class =>
-        layer as T ?? throw new ArgumentException($"this family has a {typeof(T).Name} where the model has a {layer.GetType().Name}");
+        layer as T ?? throw new ArgumentException($"this family has {English.A(typeof(T).Name)} where the model has {English.A(layer.GetType().Name)}");
 
     /// <summary>The mixture that all layers with experts share, and the dense layer of the others, if there are others.</summary>
     /// <exception cref="ArgumentException">There is no mixture, or the layers disagree.</exception>

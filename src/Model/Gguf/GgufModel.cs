@@ -93,7 +93,7 @@ internal sealed class GgufModel : IWeightSource, IDisposable
         int experts = config.Layers[0] is MoeConfig moe ? moe.NumExperts : 0;
         foreach (TensorEntry entry in _file.Entries)
             if (!_used.Contains(entry.Name) && entry.Name != GgufNames.RopeFactors)
-                throw new CheckpointException(_file.Path, $"is no part of a {_architecture.Name} model with these metadata", entry.Name);
+                throw new CheckpointException(_file.Path, $"is no part of {English.A(_architecture.Name)} model with these metadata", entry.Name);
             else if (entry.Shape.Count == 3 && entry.Shape[0] != experts)
                 throw new CheckpointException(_file.Path, $"has {entry.Shape[0]} experts, the metadata say {experts}", entry.Name);
     }

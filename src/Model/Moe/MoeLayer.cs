@@ -21,7 +21,7 @@ public sealed class MoeLayer : FeedForward
     public MoeLayer(ModelConfig model, MoeConfig config, WeightScope w)
     {
         if (!config.Router.WeighsShared && config.Banks.Any(static b => b.IsShared))
-            throw new ArgumentException($"a {config.Router.GetType().Name} has no shared experts among those it chooses from; a bank of the kind 'shared' stands beside them");
+            throw new ArgumentException($"{English.A(config.Router.GetType().Name)} has no shared experts among those it chooses from; a bank of the kind 'shared' stands beside them");
         _router = config.Router.Build(model, config, w);
         _inputScale = config.InputScale;
         _banks = new ExpertBank[config.Banks.Count];

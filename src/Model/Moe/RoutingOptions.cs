@@ -1,3 +1,4 @@
+using System.Globalization;
 using MoeFromScratch.Model.Moe.Routers;
 
 namespace MoeFromScratch.Model.Moe;
@@ -16,6 +17,12 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
     /// <exception cref="ArgumentException">Both top-p and top-k, a limit without top-p, values out of range, not one per layer, or a model without routers.</exception>
     public ModelConfig Apply(ModelConfig model)
     {
+        foreach (float p in TopP)
+            if (!(p is > 0 and <= 1))
+                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--router-top-p must be above 0 and at most 1, not {p}"));
+        foreach (int limit in MaxExperts)
+            if (limit < 1)
+                throw new ArgumentException($"--router-max-experts must be at least 1, not {limit}");
         if (TopP.Count > 0 && TopK.Count > 0)
             throw new ArgumentException("a router goes by top-p or by top-k, not by both");
         int layers = model.Layers.Count(static l => l is MoeConfig), at = 0;
@@ -29,23 +36,32 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
         };
     }
 
+    /// <summary>A layer's number of experts, if it is to change.</summary>
+    private int? ForTopK(MoeConfig moe, int layer, int layers)
+    {
+        int all = moe.Banks.Where(static b => !b.IsShared).Sum(static b => b.Count);
+        int? wanted = At(TopK, layer, layers, "top-k");
+        return wanted is null || (wanted >= 1 && wanted <= all) ? wanted
+            : throw new ArgumentException($"--router-top-k must lie between 1 and the number of experts {all}, not be {wanted}");
+    }
+
     private RouterConfig Router(MoeConfig moe, int layer, int layers)
     {
         if (moe.Router is DcMoeRouterConfig dcMoe && MaxExperts.Count == 0)
-            return At(TopK, layer, layers, "top-k") is { } k ? dcMoe with { TopP = 0, TopK = k } : dcMoe with { TopP = At(TopP, layer, layers, "top-p") ?? dcMoe.TopP };
+            return ForTopK(moe, layer, layers) is { } k ? dcMoe with { TopP = 0, TopK = k } : dcMoe with { TopP = At(TopP, layer, layers, "top-p") ?? dcMoe.TopP };
         if (moe.Router is MoePlusPlusRouterConfig plusPlus && TopP.Count + MaxExperts.Count == 0)
-            return plusPlus with { TopK = At(TopK, layer, layers, "top-k") ?? plusPlus.TopK };
+            return plusPlus with { TopK = ForTopK(moe, layer, layers) ?? plusPlus.TopK };
         if (moe.Router is GroupedTopKRouterConfig grouped && TopP.Count + MaxExperts.Count == 0)
-            return grouped with { TopK = At(TopK, layer, layers, "top-k") ?? grouped.TopK };
+            return grouped with { TopK = ForTopK(moe, layer, layers) ?? grouped.TopK };
         if (moe.Router is SwitchRouterConfig choice && TopP.Count + MaxExperts.Count == 0)
-            return choice with { TopK = At(TopK, layer, layers, "top-k") ?? choice.TopK };
+            return choice with { TopK = ForTopK(moe, layer, layers) ?? choice.TopK };
         (bool renormalize, float? oldTopP, int oldLimit) = moe.Router switch
         {
             TopKRouterConfig k => (k.Renormalize, null, 0),
             TopPRouterConfig p => (p.Renormalize, (float?)p.TopP, p.MaxExpertsPerToken),
-            _ => throw new ArgumentException($"the choice of a {moe.Router.GetType().Name} cannot be changed in this way"),
+            _ => throw new ArgumentException($"the choice of {English.A(moe.Router.GetType().Name)} cannot be changed in this way"),
         };
-        if (At(TopK, layer, layers, "top-k") is { } topK)
+        if (ForTopK(moe, layer, layers) is { } topK)
             return MaxExperts.Count == 0 ? new TopKRouterConfig(topK, renormalize) { Gate = moe.Router.Gate } : throw new ArgumentException("a limit of experts goes with top-p");
         float topP = At(TopP, layer, layers, "top-p") ?? oldTopP ?? throw new ArgumentException("a limit of experts goes with top-p; this model's routers go by top-k");
         TopPRouterConfig rule = moe.Router as TopPRouterConfig ?? new TopPRouterConfig(topP, 0, renormalize) { Gate = moe.Router.Gate };

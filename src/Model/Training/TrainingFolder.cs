@@ -1,5 +1,6 @@
 using System.Globalization;
 using MoeFromScratch.Model.Tokenizers;
+using MoeFromScratch.Model.Upcycling;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Training;
@@ -43,7 +44,7 @@ public sealed class TrainingFolder(string path, int limit, DType export = DType.
         Directory.CreateDirectory(path);
         foreach ((_, string folder) in Checkpoints())
             Remove(folder);
-        foreach (string file in ModelFiles().Concat(Companions.Names.Select(name => Path.Combine(path, name))))
+        foreach (string file in ModelFiles().Concat(Companions.Names.Append(Receipt.FileName).Select(name => Path.Combine(path, name))))
             File.Delete(file);
         RemoveLeftovers();
     }
@@ -99,7 +100,7 @@ public sealed class TrainingFolder(string path, int limit, DType export = DType.
         }
         catch (IOException e) when (File.Exists(file))
         {
-            throw new IOException($"another run is training into {path}: let it end, or choose another folder", e);
+            throw new IOException($"another run is writing into {path}: let it end, or choose another folder", e);
         }
     }
 

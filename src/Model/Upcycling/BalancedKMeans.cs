@@ -15,11 +15,15 @@ public sealed record BalancedKMeans(int[] Labels, IReadOnlyList<double> Costs)
     /// (Arthur and Vassilvitskii, 2007). The same random stream gives the same clusters.
     /// </summary>
     /// <param name="points">[N, D], N a multiple of the clusters.</param>
+    /// <exception cref="ArgumentException">It is not, or a number is not finite.</exception>
     public static BalancedKMeans Of(ReadOnlySpan<float> points, int size, int clusters, CounterRandom random)
     {
         int count = points.Length / size;
         if (count % clusters != 0)
             throw new ArgumentException($"{count} points do not make {clusters} equal clusters");
+        foreach (float x in points)
+            if (!float.IsFinite(x))
+                throw new ArgumentException("the dense model has or computes numbers that are not finite: they are in no cluster");
         double[] means = Start(points, size, clusters, random);
         float[] scores = new float[count * clusters];
         int[] labels = [];

@@ -12,25 +12,34 @@ public sealed class ImportanceSplit(int experts, int sharedNeurons, ulong seed, 
 
     public override string Name => "importance";
 
-    public override void Prepare(DenseModel dense, Sample sample) => _importance = NeuronImportance.Of(dense, sample, experts, seed);
+    public override void Prepare(DenseModel dense, Sample sample, CancellationToken stop = default)
+    {
+        if (!dense.Config.Layers.Index().Any(layer => Divides(dense.Width(layer.Index))))       // said now rather than after the gradients
+            throw NotDivided(dense, layer: 0);
+        _importance = NeuronImportance.Of(dense, sample, experts, seed, stop);
+    }
 
     protected override int[] Always(DenseModel dense, int layer) => sharedNeurons == 0 ? [] : Most(Together(layer), sharedNeurons);
 
     protected override IReadOnlyList<int[]> Lists(DenseModel dense, int layer)
     {
-        int width = dense.Width(layer), rest = width - sharedNeurons;
-        if (rest < 1 || rest % experts != 0)
-            throw new ArgumentException(
-                $"--experts {experts} does not divide the {width} neurons of layer {layer}{(sharedNeurons > 0 ? $" less --shared-neurons {sharedNeurons}" : "")}");
+        if (!Divides(dense.Width(layer)))
+            throw NotDivided(dense, layer);
+        int each = (dense.Width(layer) - sharedNeurons) / experts;
         int[] always = Always(dense, layer);
         return [.. Enumerable.Range(0, experts).Select(e =>
         {
             double[] own = [.. Scores(layer, e)];
             foreach (int neuron in always)
                 own[neuron] = double.NegativeInfinity;
-            return Most(own, rest / experts);
+            return Most(own, each);
         })];
     }
+
+    private bool Divides(int width) => width > sharedNeurons && (width - sharedNeurons) % experts == 0;
+
+    private ArgumentException NotDivided(DenseModel dense, int layer) =>
+        new($"--experts {experts} does not divide the {dense.Width(layer)} neurons of layer {layer}{(sharedNeurons > 0 ? $" less --shared-neurons {sharedNeurons}" : "")}");
 
     /// <summary>Neurons count by their importance: the experts share the same few that matter, and a scale for all neurons would be far too much.</summary>
     protected override double MeanCount(DenseModel dense, int layer, IReadOnlyList<int[]> lists, int neurons)

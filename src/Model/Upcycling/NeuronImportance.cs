@@ -15,7 +15,8 @@ public sealed record NeuronImportance(double[][][] Scores)
 
     /// <summary>Reads the dense model once more with gradients; groups are balanced k-means over the windows' mean output.</summary>
     /// <exception cref="ArgumentException">The text is too short.</exception>
-    public static NeuronImportance Of(DenseModel dense, Sample sample, int groups, ulong seed)
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    public static NeuronImportance Of(DenseModel dense, Sample sample, int groups, ulong seed, CancellationToken stop = default)
     {
         int length = Math.Min(Math.Clamp(sample.Ids.Length / (2 * groups), Shortest, Longest), dense.Config.MaxPositions);
         int windows = Math.Min(sample.Ids.Length / length, groups * WindowsPerGroup) / groups * groups;
@@ -29,6 +30,7 @@ public sealed record NeuronImportance(double[][][] Scores)
         using Tape g = Tape.Training(model.Backend);
         for (int w = 0; w < windows; w++)
         {
+            stop.ThrowIfCancellationRequested();
             ReadOnlySpan<int> ids = sample.Ids.AsSpan(w * length, length);
             g.Reset();
             model.Weights.ZeroGrad();

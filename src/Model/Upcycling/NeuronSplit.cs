@@ -36,7 +36,7 @@ public abstract class NeuronSplit(SplitRouter router) : UpcycleMethod
         List<Network> networks = [.. lists.Select((list, e) => new Network(Expert(e), new Neurons(Owner(layer, Expert(e)), list)))];
         List<ExpertBankConfig> banks = [.. LlamaMoe.Runs([.. lists.Select(static l => l.Length)])];
         float scale = router.Scale ?? (float)(lists.Count / MeanCount(dense, layer, lists, dense.Width(layer) - always.Length));
-        Division all = Mixture(dense, layer, banks, networks, added, lists[0].Length, columns => new NoisyTopKRouterConfig(router.TopK, scale)
+        Division all = Mixture(dense, layer, banks, networks, added, lists[0].Length, columns => new NoisyTopKRouterConfig(RequireTopK(router.TopK, columns), scale)
         {
             LoadRule = LoadRule.NoiseAlone,
             Gate = new GateConfig { HiddenSize = router.TwoMatrices ? columns : 0 },

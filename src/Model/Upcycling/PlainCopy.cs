@@ -27,8 +27,8 @@ public sealed class PlainCopy(int experts, CopyRouter router) : UpcycleMethod
         RequireCount(experts, "--experts");
         int width = dense.Width(layer);
         List<Network> networks = [.. Enumerable.Range(0, experts).Select(e => new Network(Expert(e), Neurons.Run(Owner(layer, Expert(e)), 0, width)))];
-        return Mixture(dense, layer, [new FfnExpertsConfig(experts, width)], networks, added, width, _ => router.TopP is { } p
+        return Mixture(dense, layer, [new FfnExpertsConfig(experts, width)], networks, added, width, columns => router.TopP is { } p
             ? new TopPRouterConfig(p, Renormalize: router.Renormalize)
-            : new TopKRouterConfig(router.TopK, router.Renormalize));
+            : new TopKRouterConfig(RequireTopK(router.TopK, columns), router.Renormalize));
     }
 }

@@ -71,7 +71,8 @@ public sealed record Receipt(DenseModel Dense, UpcyclePlan Plan, UpcycleOptions 
                     json["times"] = from.Times;
                 break;
             case Drawn drawn:
-                json["drawn"] = drawn.Init.Std == 0 ? $"{drawn.Init.Mean:g9} everywhere" : FormattableString.Invariant($"normal, mean {drawn.Init.Mean:g9}, deviation {drawn.Init.Std:g9}");
+                json["drawn"] = drawn.Init.Std == 0 ? FormattableString.Invariant($"{drawn.Init.Mean:g9} everywhere")
+                    : FormattableString.Invariant($"normal, mean {drawn.Init.Mean:g9}, deviation {drawn.Init.Std:g9}");
                 if (drawn.RepeatedRows > 0)
                     json["each_row_times"] = drawn.Repeats;
                 break;

@@ -1,4 +1,5 @@
 using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Upcycling;
 
@@ -19,21 +20,25 @@ public sealed record Sample(int[] Ids, string Source)
         nails and the days of wind in an ordinary year. Neither, said the smallest boy at last, unless someone stays to look after it.
         """;
 
-    /// <summary>A text's ids. A model without a tokenizer, or whose vocabulary lacks the built-in text's characters, is shown random ones, and <see cref="Source"/> says so.</summary>
+    /// <summary>
+    /// A text's ids. A model whose tokenizer is not there or cannot be read, or lacks the built-in text's characters, is shown random
+    /// ones, and <see cref="Source"/> says so.
+    /// </summary>
     /// <param name="text">Null for the built-in one.</param>
     /// <param name="name">What the text is called.</param>
-    /// <exception cref="ArgumentException">The text is shorter than two tokens, or has characters that the vocabulary lacks.</exception>
+    /// <exception cref="ArgumentException">The text is shorter than two tokens, has characters that the vocabulary lacks, or there is no tokenizer for it.</exception>
+    /// <exception cref="CheckpointException">The text's tokenizer cannot be read.</exception>
     public static Sample Of(LanguageModel model, string? text, string name, ulong seed)
     {
         string source = text is null ? "a built-in text" : name;
-        if (model.Tokenizer is not { } tokenizer)
-            return Random(model, seed, "the model has no tokenizer");
         int[] ids;
         try
         {
+            if (model.Tokenizer is not { } tokenizer)
+                return text is null ? Random(model, seed, "the model has no tokenizer") : throw new ArgumentException($"--sample-text {name}: the model has no tokenizer to read a text with");
             ids = tokenizer.Encode(text ?? Text);
         }
-        catch (ArgumentException e) when (text is null)
+        catch (Exception e) when (text is null && (e is ArgumentException or CheckpointException))
         {
             return Random(model, seed, $"of {source}: {e.Message}");
         }

@@ -46,9 +46,9 @@ public sealed class Slices(int experts, int dynamicFactor, int fixedFactor, floa
                 if (FormattableString.Invariant($"shared_experts.{e}") is var scope)
                     networks.Add(new Network(scope, Neurons.Run(Owner(layer, scope), 0, sharedWidth)));
         }
-        DcMoeRouterConfig router = new(topP, topK) { InputJitter = 0.01f, Capacity = Capacity };
         Division routed = Mixture(dense, layer, [new FfnExpertsConfig(experts, width)], copies ? networks : [],
-            [.. added.Where(static a => a.Kind != AddedExperts.Shared)], width, _ => router);
+            [.. added.Where(static a => a.Kind != AddedExperts.Shared)], width,
+            columns => new DcMoeRouterConfig(topP, topP == 0 ? RequireTopK(topK, columns) : 0) { InputJitter = 0.01f, Capacity = Capacity });
         return routed with { Mixture = routed.Mixture with { Banks = [.. routed.Mixture.Banks, .. banks] } };
     }
 

@@ -18,7 +18,8 @@ public abstract class UpcycleMethod
     public abstract IReadOnlyList<RouterLoss> Losses(float? coefficient);
 
     /// <summary>Looks at the dense model on a text, where a way depends on what it does there.</summary>
-    public virtual void Prepare(DenseModel dense, Sample sample)
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    public virtual void Prepare(DenseModel dense, Sample sample, CancellationToken stop = default)
     {
     }
 
@@ -48,6 +49,10 @@ public abstract class UpcycleMethod
         if (experts is < 1 or > ConfigJson.MaxExperts)
             throw new ArgumentException($"{option}: a mixture has 1 to {ConfigJson.MaxExperts} experts, not {experts}");
     }
+
+    /// <summary>k, where there are as many experts to choose from.</summary>
+    protected static int RequireTopK(int topK, int experts) => topK >= 1 && topK <= experts ? topK
+        : throw new ArgumentException($"--top-k must lie between 1 and the number of experts {experts}, not be {topK}");
 
     /// <summary>The networks and the added experts as one mixture.</summary>
     /// <param name="banks">Of the networks.</param>

@@ -37,11 +37,12 @@ public sealed record UpcyclePlan(Family Family, ModelConfig Config, JsonObject J
 {
     /// <exception cref="ArgumentException">The model cannot be divided like this, or the family cannot describe the outcome.</exception>
     /// <exception cref="CheckpointException">A given file does not fit.</exception>
-    public static UpcyclePlan Of(DenseModel dense, UpcycleOptions options)
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    public static UpcyclePlan Of(DenseModel dense, UpcycleOptions options, CancellationToken stop = default)
     {
         Dictionary<int, Division> divisions = [];
         List<FeedForwardConfig> layers = [.. dense.Config.Layers];
-        for (int i = options.Every - 1; i < layers.Count; i += options.Every)
+        for (int i = options.Every - 1; i < layers.Count; i += options.Every, stop.ThrowIfCancellationRequested())
             layers[i] = (divisions[i] = options.Method.Divide(dense, i, options.Add)).Mixture;
         if (divisions.Count == 0)
             throw new ArgumentException($"--every {options.Every} leaves no mixture in {layers.Count} layers");
@@ -105,7 +106,7 @@ public sealed record UpcyclePlan(Family Family, ModelConfig Config, JsonObject J
     {
         string name = family.NameInFile(p.Path);
         (int layer, Division division) = divisions.FirstOrDefault(d => p.Path.StartsWith(FormattableString.Invariant($"model.layers.{d.Key}.mlp.gate."), StringComparison.Ordinal));
-        Origin origin = division is not null ? options.Router.Of(name, p.Init, division, router)
+        Origin origin = division is not null ? options.Router.Of(name, p, division, router)
             : taken.TryGetValue(p.Path, out Origin? cut) ? cut
             : dense.Has(p.Path) ? new FromDense(p.Path)
             : new Drawn(p.Init);

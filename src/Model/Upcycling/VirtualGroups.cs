@@ -41,7 +41,7 @@ public sealed class VirtualGroups(int copies, int granularity, int topK, Scaling
         (float, float, float) times = Times(columns);
         List<Network> networks = [.. Enumerable.Range(0, experts).Select(e =>
             new Network(Expert(e), Neurons.Run(Owner(layer, Expert(e)), e % granularity * width, width)) { Times = times })];
-        return Mixture(dense, layer, [new FfnExpertsConfig(experts, width)], networks, added, width, _ => new TopKRouterConfig(topK, renormalize)) with
+        return Mixture(dense, layer, [new FfnExpertsConfig(experts, width)], networks, added, width, all => new TopKRouterConfig(RequireTopK(topK, all), renormalize)) with
         {
             RouterRepeats = granularity,
             RepeatedRows = experts,

@@ -38,10 +38,12 @@ public sealed class RoutingSweepTests
         Assert.Contains(part, Assert.Throws<ArgumentException>(() => RoutingSweep.Parse(text, new([], [], [3]))).Message, StringComparison.Ordinal);
 
     [Theory]
-    [InlineData("mixtral", "router-top-k=1..5", "router-top-k=5: top_k must lie between 1 and the number of experts 4")]
-    [InlineData("mixtral", "router-top-k=0..2", "router-top-k=0: top_k")]
+    [InlineData("mixtral", "router-top-k=1..5", "router-top-k=5: --router-top-k must lie between 1 and the number of experts 4, not be 5")]
+    [InlineData("mixtral", "router-top-k=0..2", "router-top-k=0: --router-top-k must")]
     [InlineData("mixtral", "max-experts=1..2", "this model's routers go by top-k")]
-    [InlineData("dynamic-moe", "max-experts=0..2", "max-experts=0: a limit of 0 is none")]
+    [InlineData("dynamic-moe", "max-experts=0..2", "max-experts=0: --router-max-experts must be at least 1, not 0")]
+    [InlineData("dynamic-moe", "router-top-p=0..1", "router-top-p=0: --router-top-p must be above 0 and at most 1, not 0")]
+    [InlineData("dynamic-moe", "router-top-p=1..2:0.5", "router-top-p=1.5: --router-top-p must be above 0 and at most 1, not 1.5")]
     [InlineData("dense-llama", "router-top-p=0.1..0.2", "the model is dense")]
     [InlineData("openmoe", "router-top-p=0.1..0.2", "cannot be changed")]
     public void WhatTheRouterDoesNotHaveIsRefused(string golden, string sweep, string part)

@@ -54,13 +54,17 @@ public sealed class RoutingOptionsTests
     [InlineData("dynamic-moe", "0.4", "2", "", "both")]
     [InlineData("dynamic-moe", "0.4,0.3", "", "", "3 mixture layers")]
     [InlineData("dynamic-moe", "", "7", "", "between 1 and the number of experts")]
-    [InlineData("dynamic-moe", "-1", "", "", "at least 0")]
+    [InlineData("dynamic-moe", "-1", "", "", "--router-top-p must be above 0 and at most 1, not -1")]
+    [InlineData("uni-moe-2", "0.5,0", "", "", "--router-top-p must be above 0 and at most 1, not 0")]
+    [InlineData("dynamic-moe", "0.5", "", "-2", "--router-max-experts must be at least 1, not -2")]
+    [InlineData("moe-plus-plus", "", "-1", "", "--router-top-k must lie between 1 and the number of experts")]
+    [InlineData("openmoe", "", "0", "", "--router-top-k must lie between 1 and the number of experts")]
     [InlineData("dynamic-moe", "", "2", "1", "goes with top-p")]
     [InlineData("mixtral", "", "", "1", "goes with top-p")]
     [InlineData("moe-plus-plus", "0.5", "", "", "cannot be changed in this way")]
     [InlineData("openmoe", "0.5", "", "", "cannot be changed in this way")]
     [InlineData("uni-moe-2", "", "", "1", "cannot be changed in this way")]
-    [InlineData("uni-moe-2", "", "6", "", "number of experts to choose from 5")]
+    [InlineData("uni-moe-2", "", "6", "", "number of experts 5")]
     public void RefusesWhatDoesNotFit(string golden, string topP, string topK, string max, string part)
     {
         RoutingOptions options = new(

@@ -88,7 +88,7 @@ public sealed class TrainingFolderTests : IDisposable
     {
         TrainingFolder folder = new(_root["run"], limit: 1);
         using (folder.Lock())
-            Assert.Contains("another run is training into", Assert.Throws<IOException>(() => new TrainingFolder(_root["run"], limit: 1).Lock()).Message, StringComparison.Ordinal);
+            Assert.Contains("another run is writing into", Assert.Throws<IOException>(() => new TrainingFolder(_root["run"], limit: 1).Lock()).Message, StringComparison.Ordinal);
         folder.Lock().Dispose();
         Assert.Empty(Directory.EnumerateFileSystemEntries(_root["run"]));
     }

@@ -1,7 +1,6 @@
-using MoeFromScratch.Model.Tests.Parity;
+using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Upcycling;
 using MoeFromScratch.Tensors;
-using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Tests.Upcycling;
 
@@ -63,20 +62,12 @@ public sealed class ImportanceTests : IDisposable
     public void DeadNeuronsAreLeftOut()
     {
         string dense = _shop.Tiny();
-        Dictionary<string, HostTensor> all = Workshop.Read(dense);
-        List<(string, Tensor)> tensors = [];
-        foreach ((string name, HostTensor t) in all)
-        {
-            Tensor copy = new(t.Shape, DType.F32, new NativeStorage(4 * t.Shape.Count));
-            for (int i = 0; i < t.Floats!.Length; i++)
-                copy.Floats[i] = name.Contains("down_proj", StringComparison.Ordinal) && i % 24 % 2 == 1 ? 0 : t.Floats[i];     // odd neurons are not heard
-            tensors.Add((name, copy));
-        }
-        SafetensorsWriter.Write(Path.Combine(dense, "model.safetensors"), tensors);
+        Workshop.Rewrite(dense, static (name, i, w) => name.Contains("down_proj", StringComparison.Ordinal) && i % 24 % 2 == 1 ? 0 : w);     // odd neurons are not heard
         foreach (int shared in new[] { 0, 8 })
         {
             (_, Receipt receipt) = _shop.Upcycle(dense, new UpcycleOptions(new ImportanceSplit(2, shared, 1, new SplitRouter(2, null, TwoMatrices: false))));
             Assert.Contains(shared == 0 ? "12 of 24" : "8 of 24", Assert.Single(receipt.Plan.Notes), StringComparison.Ordinal);
+            Assert.All(receipt.Plan.Config.Layers, static l => Assert.Equal(1, ((NoisyTopKRouterConfig)((MoeConfig)l).Router).Scale));    // both experts have all that matters
             Neurons[] lists = [.. receipt.Plan.Tensors.Select(static t => t.Origin).OfType<FromDense>().Where(static f => f.Columns).Select(static f => f.Neurons!)];
             Assert.Equal(shared == 0 ? 4 : 6, lists.Length);
             Assert.All(lists.Where(l => shared == 0 || l.Owner.Contains("shared", StringComparison.Ordinal)), static l => Assert.All(l.All, static n => Assert.Equal(0, n % 2)));

@@ -42,9 +42,25 @@ public sealed class ReceiptTests : IDisposable
         }
         Assert.Equal(way == "no slices" ? 3 * 3 * 7 : 0, tensors.Count(static t => t!["drawn"] is not null && ((string)t["name"]!).Contains("_proj", StringComparison.Ordinal) && !((string)t["drawn"]!).StartsWith('0')));
         Assert.True(drawn > 0 || !way.StartsWith("no", StringComparison.Ordinal));
+        int taken = tensors.Count(static t => t!["from"] is not null), whole = tensors.Count(static t => t!["from"] is not null && (t["rows"] ?? t["columns"] ?? t["times"]) is null);
+        Assert.Equal((whole, taken - whole, tensors.Count(static t => t!["drawn"] is not null), tensors.Count(static t => (t!["from_file"] ?? t["computed"]) is not null)), receipt.Counts);
         Assert.Equal(receipt.Parameters, (long)json["parameters"]!);
         Assert.Equal(source.Values.Sum(static s => s.Shape.Count), (long)json["dense_parameters"]!);
         Assert.Equal(receipt.Difference.Layers, json["difference"]!["layers"]!.AsArray().Select(static n => (double)n!));
+    }
+
+    /// <summary>Its tokenizer, though none of ours can read it, and what says how to sample.</summary>
+    [Fact]
+    public void WhatBelongsToTheModelGoesAlong()
+    {
+        const string Tokenizer = """{ "model": { "type": "Unigram" } }""", Sampling = """{ "top_k": 3 }""";
+        string dense = _shop.Tiny();
+        File.WriteAllText(Path.Combine(dense, "tokenizer.json"), Tokenizer);
+        File.WriteAllText(Path.Combine(dense, "generation_config.json"), Sampling);
+        (string folder, Receipt receipt) = _shop.Upcycle(dense, new UpcycleOptions(Workshop.Way("copy")));
+        Assert.Equal((Tokenizer, Sampling), (File.ReadAllText(Path.Combine(folder, "tokenizer.json")), File.ReadAllText(Path.Combine(folder, "generation_config.json"))));
+        Assert.StartsWith("random ids, of a built-in text: ", receipt.Sample.Source, StringComparison.Ordinal);
+        Assert.Contains("tokenizer.json", receipt.Sample.Source, StringComparison.Ordinal);
     }
 
     /// <summary>What the receipt's words mean, by another way of doing it: element by element in double.</summary>

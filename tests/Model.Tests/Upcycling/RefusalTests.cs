@@ -19,8 +19,8 @@ public sealed class RefusalTests : IDisposable
         Refused(new ImportanceSplit(4, 5, 0, Router), "less --shared-neurons 5");
         Refused(new VirtualGroups(2, 5, 5, Scaling.Exact, false), "--granularity 5 does not divide");
         Refused(new VirtualGroups(2, 4, 6, Scaling.Exact, false), "--top-k 6 is no multiple of --granularity 4");
-        Refused(new VirtualGroups(2, 4, 12, Scaling.Exact, false), "top_k must lie between 1 and the number of experts 8");
-        Refused(new PlainCopy(2, new CopyRouter(3, null, true)), "top_k must lie between 1 and the number of experts 2");
+        Refused(new VirtualGroups(2, 4, 12, Scaling.Exact, false), "--top-k must lie between 1 and the number of experts 8");
+        Refused(new PlainCopy(2, new CopyRouter(3, null, true)), "--top-k must lie between 1 and the number of experts 2");
         Refused(new Slices(2, 25, 1, 0.7f, 0, true), "--dynamic_mlp_size_factor lies between 1 and the 24");
         Refused(new UpcycleOptions(Workshop.Way("copy")) { Every = 3 }, "--every 3 leaves no mixture in 2 layers");
         Refused(new UpcycleOptions(Workshop.Way("copy")) { Add = AddedExperts.Parse("shared:2") }, "takes 2 times 24 neurons");
@@ -46,6 +46,8 @@ public sealed class RefusalTests : IDisposable
     [InlineData("[[], []]", "is not a JSON list")]
     [InlineData("{}", "is not a JSON list")]
     [InlineData("[[0, -1], [0]]", "is not a JSON list")]
+    [InlineData("[[0, 1, 0, 1], [[0], [1]]]", "gives 4 neurons of layer 0 an expert, there are 24")]
+    [InlineData("[[0, [1]], [[0]]]", "is not a JSON list")]
     public void AFileOfNeuronsMustFit(string json, string because)
     {
         string file = _shop["neurons.json"];
@@ -79,10 +81,16 @@ public sealed class RefusalTests : IDisposable
             UpcycleOptions other = new(new Stopping(out CancellationTokenSource stop));
             Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, folder, other, sample, overwrite: true, stop.Token));
             Assert.Equal(before, Files(folder));
-            Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, _shop["new"], new UpcycleOptions(new Stopping(out stop)), sample, stop: stop.Token));
+            Assert.Throws<OperationCanceledException>(() => Upcycler.Run(source, _shop["new/folder"], new UpcycleOptions(new Stopping(out stop)), sample, stop: stop.Token));
             Assert.False(Directory.Exists(_shop["new"]));
             Assert.Contains("already holds a model", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, folder, other, sample)).Message, StringComparison.Ordinal);
-            Assert.Contains("own folder", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, dense + "/", other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            Directory.CreateSymbolicLink(_shop["link"], Path.GetDirectoryName(dense)!);
+            foreach (string holds in new[] { dense, dense + "/", Path.GetDirectoryName(dense)!, Path.Combine(_shop["link"], "dense"), _shop["link"] })
+                Assert.Contains($"--out {holds} holds {dense}", Assert.Throws<ArgumentException>(() => Upcycler.Run(source, holds, other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            using (new MoeFromScratch.Model.Training.TrainingFolder(folder, limit: 1).Lock())
+                Assert.Contains("another run is writing into", Assert.Throws<IOException>(() => Upcycler.Run(source, folder, other, sample, overwrite: true)).Message, StringComparison.Ordinal);
+            Assert.Equal(before, Files(folder));
+            File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), "of an older model, in shards");
             Upcycler.Run(source, folder, new UpcycleOptions(Workshop.Way("groups")), sample, overwrite: true);
         }
         using LanguageModel model = LanguageModel.Load(folder, _shop.Backend);

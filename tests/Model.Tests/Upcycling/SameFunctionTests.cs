@@ -16,7 +16,7 @@ public sealed class SameFunctionTests : IDisposable
     public static TheoryData<string> Cases { get; } =
     [
         "copy", "copy, top-p", "copy, every second layer", "copy and a shared expert", "groups without opinions", "groups without opinions, two of each shard",
-        "groups and zero experts without opinions", "groups renormalised", "groups renormalised, two of each shard", "split of all experts", "raw copies of all experts",
+        "groups and zero experts without opinions", "groups renormalised", "groups renormalised, two of each shard", "split of all experts", "split of all experts, two matrices", "raw copies of all experts",
     ];
 
     private static UpcycleOptions Options(string name)
@@ -34,6 +34,7 @@ public sealed class SameFunctionTests : IDisposable
             "groups renormalised" => Groups(2, 4, 4, renormalize: true, Opinionated),
             "groups renormalised, two of each shard" => Groups(3, 3, 6, renormalize: true, Opinionated),
             "split of all experts" => new UpcycleOptions(new RandomSplit(4, 3, new SplitRouter(4, null, TwoMatrices: false))) { Router = Zeros },
+            "split of all experts, two matrices" => new UpcycleOptions(new RandomSplit(4, 3, new SplitRouter(4, null, TwoMatrices: true))) { Router = Zeros },
             "raw copies of all experts" => new UpcycleOptions(new PlainCopy(4, new CopyRouter(4, null, Renormalize: false))) { Router = Opinionated },
             _ => throw new ArgumentException(name),
         };

@@ -1,4 +1,5 @@
 using MoeFromScratch.Autograd.Optim;
+using MoeFromScratch.Model.Tracing;
 using MoeFromScratch.Model.Training;
 using MoeFromScratch.Model.Upcycling;
 
@@ -28,6 +29,23 @@ public sealed class TrainsOnTests : IDisposable
             Assert.Equal(before, after[0], 1e-5f);
         }
         Assert.True(after[1] < 0.9f * after[0], $"{after[1]} after 25 steps from {after[0]}");
+    }
+
+    /// <summary>A router that starts without opinions gets some: of two matrices of zeros, neither would ever hear of the loss.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ARouterOfZerosLearns(bool twoMatrices)
+    {
+        (string folder, _) = _shop.Upcycle(_shop.Tiny(), new UpcycleOptions(new RandomSplit(4, 3, new SplitRouter(2, null, twoMatrices))) { Router = new RouterInit(Std: 0) });
+        using LanguageModel model = LanguageModel.Load(folder, _shop.Backend, trainable: true);
+        Trace trace = new();
+        TraceInput input = Tiny.Input(model.Config, 1, 16);
+        Tracer.Forward(trace, model, input);
+        Tracer.Gradients(trace, model, input);
+        string gate = model.Family.NameInFile($"model.layers.1.mlp.gate.{(twoMatrices ? "2." : "")}weight");
+        Assert.All(trace.Find("router.1.logits")!.Floats.ToArray(), static x => Assert.Equal(0, x));
+        Assert.Contains(trace.Find($"grad.{gate}")!.Floats.ToArray(), static x => x != 0);
     }
 
     /// <summary>Validation losses before and after some steps on ids that repeat.</summary>

@@ -36,6 +36,20 @@ public sealed class Workshop : IDisposable
         return this["dense"];
     }
 
+    /// <summary>Changes a checkpoint's numbers, by their tensor's name and their place in it.</summary>
+    public static void Rewrite(string dense, Func<string, int, float, float> value)
+    {
+        List<(string, Tensor)> tensors = [];
+        foreach ((string name, HostTensor t) in Read(dense))
+        {
+            Tensor copy = new(t.Shape, DType.F32, new NativeStorage(4 * t.Shape.Count));
+            for (int i = 0; i < t.Floats!.Length; i++)
+                copy.Floats[i] = value(name, i, t.Floats[i]);
+            tensors.Add((name, copy));
+        }
+        SafetensorsWriter.Write(Path.Combine(dense, "model.safetensors"), tensors);
+    }
+
     /// <summary>Upcycles into a new folder.</summary>
     public (string Folder, Receipt Receipt) Upcycle(string dense, UpcycleOptions options)
     {
@@ -64,12 +78,13 @@ public sealed class Workshop : IDisposable
             "clusters" => new ClusterSplit(4, 3, router),
             "importance" => new ImportanceSplit(4, 4, 3, router),
             "groups" => new VirtualGroups(2, 4, 4, Scaling.Exact, renormalize: false),
+            "groups, whole" => new VirtualGroups(4, 1, 2, Scaling.Exact, renormalize: false),
             "groups, paper" => new VirtualGroups(3, 2, 4, Scaling.Paper, renormalize: false),
             _ => throw new ArgumentException(name),
         };
     }
 
-    public static TheoryData<string> Ways { get; } = ["copy", "copy, top-p", "slices", "no slices", "random", "clusters", "importance", "groups", "groups, paper"];
+    public static TheoryData<string> Ways { get; } = ["copy", "copy, top-p", "slices", "no slices", "random", "clusters", "importance", "groups", "groups, whole", "groups, paper"];
 
     public void Dispose()
     {
