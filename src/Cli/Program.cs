@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Text.RegularExpressions;
 using MoeFromScratch.Cli.Verbs;
 
@@ -22,7 +23,13 @@ public static partial class Program
         if (parsed.Errors.Count > 0)
         {
             string verb = parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ";
-            Fail($"{string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse())} (try 'moe {verb}--help')");
+            string errors = NoValue(parsed) ?? string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse());
+            Fail($"{errors} (try 'moe {verb}--help')");
+            return Usage;
+        }
+        if (NoOption(parsed) is { } unknown)
+        {
+            Fail($"there is no option {unknown} (try 'moe {parsed.CommandResult.Command.Name} --help')");
             return Usage;
         }
         try
@@ -36,11 +43,26 @@ public static partial class Program
         }
     }
 
+    /// <summary>A word among an option's several values that looks like an option of its own: the parser takes what it does not know for one more value.</summary>
+    private static string? NoOption(ParseResult parsed) => parsed.CommandResult.Children.OfType<OptionResult>()
+        .Where(static o => o.Option.AllowMultipleArgumentsPerToken).SelectMany(static o => o.Tokens)
+        .Select(static t => t.Value).FirstOrDefault(static v => v.StartsWith("--", StringComparison.Ordinal));
+
+    /// <summary>A word behind a switch that is neither true nor false: to the parser, just one that it knows no place for.</summary>
+    private static string? NoValue(ParseResult parsed)
+    {
+        foreach ((Token name, Token word) in parsed.Tokens.Zip(parsed.Tokens.Skip(1)))
+            if (name.Type == TokenType.Option && word.Type == TokenType.Argument && parsed.UnmatchedTokens.Contains(word.Value)
+                && parsed.CommandResult.Command.Options.Any(o => o.ValueType == typeof(bool) && (o.Name == name.Value || o.Aliases.Contains(name.Value))))
+                return $"{name.Value} takes true or false, not '{word.Value}'";
+        return null;
+    }
+
     /// <summary>The parser's message without the names of .NET types.</summary>
     private static string Plain(string message) => WrongType().Replace(message, static m =>
-        $"{m.Groups[2].Value} takes {(m.Groups[3].Value is "Single" or "Double" ? "a number" : "a whole number in range")}, not '{m.Groups[1].Value}'");
+        $"{m.Groups[2].Value} takes {(m.Groups[3].Value is "Single" or "Double" ? "a number" : m.Groups[3].Value == "Boolean" ? "true or false" : "a whole number in range")}, not '{m.Groups[1].Value}'");
 
-    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '.*?(Single|Double|U?Int\d+)\b.*$")]
+    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '.*?(Single|Double|Boolean|U?Int\d+)\b.*$")]
     private static partial Regex WrongType();
 
     private static void Fail(string message) => Console.Error.WriteLine($"moe: {message}");
