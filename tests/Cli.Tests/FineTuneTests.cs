@@ -125,6 +125,7 @@ public sealed class FineTuneTests : IDisposable
             Assert.Equal(name == "narrow", run.Error.Contains("note: models are written in BF16; training computes in F32", StringComparison.Ordinal));
         }
         Assert.Equal(Bytes("wide", "checkpoint-000003/state.safetensors"), Bytes("narrow", "checkpoint-000003/state.safetensors"));
+        Assert.Equal(Bytes("narrow", "model.safetensors"), Bytes("narrow", "checkpoint-000003/model.safetensors"));
         using SafetensorsFile wide = SafetensorsFile.Open(Path.Combine(_folder["wide"], "model.safetensors")), narrow = SafetensorsFile.Open(Path.Combine(_folder["narrow"], "model.safetensors"));
         Assert.Equal(wide.Entries.Select(static e => e.Name).Order(), narrow.Entries.Select(static e => e.Name).Order());
         foreach (string name in wide.Entries.Select(static e => e.Name))

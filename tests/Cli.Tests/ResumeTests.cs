@@ -22,7 +22,7 @@ public sealed class ResumeTests : IDisposable
 
     public ResumeTests()
     {
-        _text = _folder.Write("text.txt", string.Concat(Enumerable.Repeat("the cat sat on the mat.\n", 100)));
+        _text = _folder.Write("text.txt", string.Concat(Enumerable.Repeat("the cat sat on the mat.\n", 250)));     // more to validate with than a look in the middle takes
         _config = _folder.Write("tiny.json", Config);
     }
 
