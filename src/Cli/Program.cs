@@ -20,16 +20,11 @@ public static partial class Program
         root.Add(Common.Verbose);
 
         ParseResult parsed = root.Parse(args.Length == 0 ? ["--help"] : args, new ParserConfiguration { ResponseFileTokenReplacer = null });
-        if (parsed.Errors.Count > 0)
+        string? misread = Misread(parsed);
+        if (misread is not null || parsed.Errors.Count > 0)
         {
             string verb = parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ";
-            string errors = NoValue(parsed) ?? string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse());
-            Fail($"{errors} (try 'moe {verb}--help')");
-            return Usage;
-        }
-        if (NoOption(parsed) is { } unknown)
-        {
-            Fail($"there is no option {unknown} (try 'moe {parsed.CommandResult.Command.Name} --help')");
+            Fail($"{misread ?? string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse())} (try 'moe {verb}--help')");
             return Usage;
         }
         try
@@ -43,17 +38,18 @@ public static partial class Program
         }
     }
 
-    /// <summary>A word among an option's several values that looks like an option of its own: the parser takes what it does not know for one more value.</summary>
-    private static string? NoOption(ParseResult parsed) => parsed.CommandResult.Children.OfType<OptionResult>()
-        .Where(static o => o.Option.AllowMultipleArgumentsPerToken).SelectMany(static o => o.Tokens)
-        .Select(static t => t.Value).FirstOrDefault(static v => v.StartsWith("--", StringComparison.Ordinal));
-
-    /// <summary>A word behind a switch that is neither true nor false: to the parser, just one that it knows no place for.</summary>
-    private static string? NoValue(ParseResult parsed)
+    /// <summary>What the parser took for something else: an option's name for a value, or a value that a switch cannot have for a word without a place.</summary>
+    private static string? Misread(ParseResult parsed)
     {
+        Option? Named(string word) => parsed.CommandResult.Command.Options.FirstOrDefault(o => o.Name == word || o.Aliases.Contains(word));
+        foreach (OptionResult given in parsed.CommandResult.Children.OfType<OptionResult>())
+            foreach (string value in given.Tokens.Select(static t => t.Value).Where(static v => v.StartsWith("--", StringComparison.Ordinal)))
+                if (Named(value) is not null)
+                    return $"{given.Option.Name} needs a value before {value}";
+                else if (given.Option.AllowMultipleArgumentsPerToken)
+                    return $"there is no option {value}";
         foreach ((Token name, Token word) in parsed.Tokens.Zip(parsed.Tokens.Skip(1)))
-            if (name.Type == TokenType.Option && word.Type == TokenType.Argument && parsed.UnmatchedTokens.Contains(word.Value)
-                && parsed.CommandResult.Command.Options.Any(o => o.ValueType == typeof(bool) && (o.Name == name.Value || o.Aliases.Contains(name.Value))))
+            if (name.Type == TokenType.Option && word.Type == TokenType.Argument && parsed.UnmatchedTokens.Contains(word.Value) && Named(name.Value)?.ValueType == typeof(bool))
                 return $"{name.Value} takes true or false, not '{word.Value}'";
         return null;
     }

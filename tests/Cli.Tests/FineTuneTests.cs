@@ -312,6 +312,8 @@ public sealed class FineTuneTests : IDisposable
         Run(checkpoint, _talks, "--lr-scheduler-type", "polynomial", "--learning-rate", "1e-7").RequireError("polynomial falls to 1E-07: --learning-rate must be above, not 1E-07");
         Run(checkpoint, _talks, "--load-best-model-at-end", "--eval-strategy", "no").RequireError("--load-best-model-at-end", "--eval-strategy no");
         Run(checkpoint, _talks, "--data", _talks, "--lerning-rate", "1e-3").RequireError("there is no option --lerning-rate (try 'moe train --help')");
+        Tool.Run("train", "--data", "--model", checkpoint, "--out", _folder["none"]).RequireError("--data needs a value before --model (try 'moe train --help')");
+        Tool.Run("train", "--model", checkpoint, "--data", _talks, "--out", "--overwrite").RequireError("--out needs a value before --overwrite");
         Run(checkpoint, _talks, "--resume_from_checkpoint", "out/checkpoint-500").RequireError("takes true or false, not 'out/checkpoint-500'");
         Run(dense, _talks, "--initialize", "--moe_copy", "some").RequireError("--moe-copy is all, single or none, not 'some'");
         Run(checkpoint, _talks, "--lr-scheduler-type", "constant", "--warmup-steps", "2").RequireError("constant has no warm-up");
