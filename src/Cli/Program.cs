@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Text.RegularExpressions;
 using MoeFromScratch.Cli.Verbs;
 
@@ -19,10 +20,11 @@ public static partial class Program
         root.Add(Common.Verbose);
 
         ParseResult parsed = root.Parse(args.Length == 0 ? ["--help"] : args, new ParserConfiguration { ResponseFileTokenReplacer = null });
-        if (parsed.Errors.Count > 0)
+        string? misread = Misread(parsed);
+        if (misread is not null || parsed.Errors.Count > 0)
         {
             string verb = parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ";
-            Fail($"{string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse())} (try 'moe {verb}--help')");
+            Fail($"{misread ?? string.Join("; ", parsed.Errors.Select(static e => Plain(e.Message.TrimEnd('.'))).Reverse())} (try 'moe {verb}--help')");
             return Usage;
         }
         try
@@ -36,11 +38,27 @@ public static partial class Program
         }
     }
 
+    /// <summary>What the parser took for something else: an option's name for a value, or a value that a switch cannot have for a word without a place.</summary>
+    private static string? Misread(ParseResult parsed)
+    {
+        Option? Named(string word) => parsed.CommandResult.Command.Options.FirstOrDefault(o => o.Name == word || o.Aliases.Contains(word));
+        foreach (OptionResult given in parsed.CommandResult.Children.OfType<OptionResult>())
+            foreach (string value in given.Tokens.Select(static t => t.Value).Where(static v => v.StartsWith("--", StringComparison.Ordinal)))
+                if (Named(value) is not null)
+                    return $"{given.Option.Name} needs a value before {value}";
+                else if (given.Option.AllowMultipleArgumentsPerToken)
+                    return $"there is no option {value}";
+        foreach ((Token name, Token word) in parsed.Tokens.Zip(parsed.Tokens.Skip(1)))
+            if (name.Type == TokenType.Option && word.Type == TokenType.Argument && parsed.UnmatchedTokens.Contains(word.Value) && Named(name.Value)?.ValueType == typeof(bool))
+                return $"{name.Value} takes true or false, not '{word.Value}'";
+        return null;
+    }
+
     /// <summary>The parser's message without the names of .NET types.</summary>
     private static string Plain(string message) => WrongType().Replace(message, static m =>
-        $"{m.Groups[2].Value} takes {(m.Groups[3].Value is "Single" or "Double" ? "a number" : "a whole number in range")}, not '{m.Groups[1].Value}'");
+        $"{m.Groups[2].Value} takes {(m.Groups[3].Value is "Single" or "Double" ? "a number" : m.Groups[3].Value == "Boolean" ? "true or false" : "a whole number in range")}, not '{m.Groups[1].Value}'");
 
-    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '.*?(Single|Double|U?Int\d+)\b.*$")]
+    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '.*?(Single|Double|Boolean|U?Int\d+)\b.*$")]
     private static partial Regex WrongType();
 
     private static void Fail(string message) => Console.Error.WriteLine($"moe: {message}");

@@ -24,7 +24,7 @@ internal sealed class ProgressLine(int steps, int done)
         string line = string.Create(CultureInfo.InvariantCulture,
             $"step {step.Step}/{steps}  loss {step.Loss:f3}{(validation is { } v ? $"  validation {v:f3}" : "")}"
             + $"  experts {step.ExpertsPerToken.DefaultIfEmpty().Average():f2} [{string.Join(' ', step.ExpertsPerToken.Select(static e => $"{e:f1}"))}]"
-            + $"  lr {step.LearningRate:g3}  {step.TokensPerSecond:n0} tokens/s  {left:h\\:mm\\:ss} left");
+            + $"  lr {step.LearningRate:g3}  {step.TokensPerSecond:n0} tokens/s  {(long)left.TotalHours}:{left:mm\\:ss} left");
         if (_terminal)
             Console.Error.Write($"\r{(keep ? "" : Bar((double)step.Step / steps) + " ")}{line}\e[K{(keep ? "\n" : "")}");
         else

@@ -15,16 +15,19 @@ internal static class Companions
     public static void Copy(string from, string to)
     {
         foreach (string name in Names)
+            if (File.Exists(Path.Combine(from, name)) && Path.GetFullPath(from) != Path.GetFullPath(to))
+                CopyFile(name, from, to);
+    }
+
+    /// <summary>Copies a file of a folder, flushed and then put in place as a whole.</summary>
+    public static void CopyFile(string name, string from, string to)
+    {
+        string target = Path.Combine(to, name), temporary = target + ".tmp";
+        using (FileStream read = File.OpenRead(Path.Combine(from, name)), write = new(temporary, FileMode.Create, FileAccess.Write))
         {
-            string source = Path.Combine(from, name), target = Path.Combine(to, name), temporary = target + ".tmp";
-            if (!File.Exists(source) || Path.GetFullPath(source) == Path.GetFullPath(target))
-                continue;
-            using (FileStream read = File.OpenRead(source), write = new(temporary, FileMode.Create, FileAccess.Write))
-            {
-                read.CopyTo(write);
-                write.Flush(flushToDisk: true);
-            }
-            File.Move(temporary, target, overwrite: true);
+            read.CopyTo(write);
+            write.Flush(flushToDisk: true);
         }
+        File.Move(temporary, target, overwrite: true);
     }
 }

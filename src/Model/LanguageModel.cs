@@ -16,7 +16,7 @@ namespace MoeFromScratch.Model;
 /// <summary>A model with what belongs to it: its family, its parameters and its tokenizer; loaded from a folder or made anew.</summary>
 public sealed class LanguageModel : IDisposable
 {
-    internal const string ConfigFile = "config.json";
+    internal const string ConfigFile = "config.json", WeightsFile = "model.safetensors";
     internal static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
 
     private readonly TensorFiles? _files;
@@ -163,7 +163,7 @@ public sealed class LanguageModel : IDisposable
             tensors.Add((Family.NameInFile(p.Name!), Weights.Stored(p, type)));
         foreach (Tensor b in Weights.Buffers)
             tensors.Add((Family.NameInFile(b.Name!), Weights.Stored(b)));
-        SafetensorsWriter.Write(Path.Combine(folder, "model.safetensors"), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+        SafetensorsWriter.Write(Path.Combine(folder, WeightsFile), tensors, new Dictionary<string, string> { ["format"] = "pt" });
     }
 
     /// <summary>config.json, as loaded or as a folder with this model has it.</summary>

@@ -125,6 +125,7 @@ public sealed class FineTuneTests : IDisposable
             Assert.Equal(name == "narrow", run.Error.Contains("note: models are written in BF16; training computes in F32", StringComparison.Ordinal));
         }
         Assert.Equal(Bytes("wide", "checkpoint-000003/state.safetensors"), Bytes("narrow", "checkpoint-000003/state.safetensors"));
+        Assert.Equal(Bytes("narrow", "model.safetensors"), Bytes("narrow", "checkpoint-000003/model.safetensors"));
         using SafetensorsFile wide = SafetensorsFile.Open(Path.Combine(_folder["wide"], "model.safetensors")), narrow = SafetensorsFile.Open(Path.Combine(_folder["narrow"], "model.safetensors"));
         Assert.Equal(wide.Entries.Select(static e => e.Name).Order(), narrow.Entries.Select(static e => e.Name).Order());
         foreach (string name in wide.Entries.Select(static e => e.Name))
@@ -165,10 +166,15 @@ public sealed class FineTuneTests : IDisposable
             Assert.True(Bytes("whole", file).AsSpan().SequenceEqual(Bytes("part", file)), file);
         Assert.Equal(Log(_folder["whole"]).Select(WithoutTime), Log(_folder["part"]).Select(WithoutTime));
         Assert.Equal(8, Log(_folder["part"]).Count);
-        string events = Assert.Single(Directory.GetFiles(Path.Combine(_folder["part"], "runs", "r")));
-        Assert.Equal(new FileInfo(Directory.GetFiles(Path.Combine(_folder["whole"], "runs", "r"))[0]).Length, new FileInfo(events).Length);
+        foreach (string run in new[] { "whole", "part" })
+        {
+            IReadOnlyList<Event> events = Event.Read(File.ReadAllBytes(Assert.Single(Directory.GetFiles(Path.Combine(_folder[run], "runs", "r")))));
+            Assert.Equal(Log(_folder[run]).Select(Curves), events.Skip(1).Select(static e => string.Join(' ', [$"{e.Step}", .. e.Scalars.Where(static s => s.Tag is "train/loss" or "train/learning_rate" or "eval/loss").Select(static s => $"{s.Value}")])));
+        }
         Tool.Run([.. Args("part", "--resume"), "--eval-strategy", "no"]).RequireError("--eval-every counts steps");
         Tool.Run([.. Args("part", "--resume").Where(static a => a is not "--aux-balance-weight" and not "10")]).RequireError("cannot resume", "data was ");
+
+        static string Curves(JsonObject line) => string.Join(' ', new[] { line["step"], line["loss"], line["learning_rate"], line["validation_loss"] }.Where(static n => n is not null).Select(static n => $"{(float)n!}"));
 
         static string WithoutTime(JsonObject line)
         {
@@ -194,6 +200,43 @@ public sealed class FineTuneTests : IDisposable
         Run("falls", "6", "linear", "--resume").RequireError("cannot resume: steps was 4 and is 6 now");
     }
 
+    /// <summary>A model that learns one text by heart gets worse at another: the best is an early one, also where the run was resumed behind it.</summary>
+    [Fact]
+    public void TheBestModelIsTheOneAtTheEnd()
+    {
+        string text = _folder.Write("text.txt", string.Concat(Enumerable.Repeat("the cat sat on the mat. ", 150)) + string.Concat(Enumerable.Repeat(".tam eht no tas tac eht ", 17)));
+        string config = _folder.Write("tiny.json", """
+            { "layers": 1, "hidden_size": 16, "heads": 2, "experts": 4, "intermediate_size": 16, "top_p": 0.4,
+              "context": 16, "batch_size": 4, "steps": 60, "learning_rate": 0.02 }
+            """);
+        string[] Args(string output, params string[] more) => ["train", "--config", config, "--data", text, "--out", _folder[output], "--eval-every", "10", "--save-every", "30",
+            "--save-total-limit", "1", "--load_best_model_at_end", "True", .. more];
+        Outcome whole = Tool.Run(Args("whole", "--json"));
+        Assert.True(whole.ExitCode == 0, whole.Error);
+        List<(int Step, float Loss)> evaluations = [.. Log(_folder["whole"]).Where(static l => l["validation_loss"] is not null).Select(static l => ((int)l["step"]!, (float)l["validation_loss"]!))];
+        (int best, float loss) = evaluations.MinBy(static e => e.Loss);
+        Assert.Equal([10, 20, 30, 40, 50, 60], evaluations.Select(static e => e.Step));
+        Assert.True(best < 30, $"the best is that of step {best}, so nothing is tested");
+        Assert.Equal((best, loss), ((int)whole.Json["best_step"]!, (float)whole.Json["validation_loss"]!));
+        Assert.Equal([$"checkpoint-{best:D6}", "checkpoint-000060"], Directory.GetDirectories(_folder["whole"]).Select(static d => Path.GetFileName(d)).Order(StringComparer.Ordinal));
+        Assert.Equal(Bytes("whole", $"checkpoint-{best:D6}/model.safetensors"), Bytes("whole", "model.safetensors"));
+        Assert.NotEqual(Bytes("whole", "checkpoint-000060/model.safetensors"), Bytes("whole", "model.safetensors"));
+
+        Directory.CreateDirectory(_folder["part"]);     // as it was after step 30
+        foreach (string file in Directory.EnumerateFiles(_folder["whole"], "*", SearchOption.AllDirectories).Where(static f => !f.Contains("checkpoint-000060", StringComparison.Ordinal)))
+        {
+            string copy = Path.Combine(_folder["part"], Path.GetRelativePath(_folder["whole"], file));
+            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+            File.Copy(file, copy);
+        }
+        Outcome part = Tool.Run(Args("part", "--resume"));
+        Assert.True(part.ExitCode == 0, part.Error);
+        Assert.Contains($"resumed after {best}", part.Error, StringComparison.Ordinal);
+        Assert.StartsWith(string.Create(CultureInfo.InvariantCulture, $"validation loss {loss:f4} at step {best}, the best, after 60 steps"), part.Output, StringComparison.Ordinal);
+        foreach (string file in new[] { "model.safetensors", $"checkpoint-{best:D6}/model.safetensors", "checkpoint-000060/state.safetensors" })
+            Assert.Equal(Bytes("whole", file), Bytes("part", file));
+    }
+
     [Theory]
     [InlineData("steps", "3", new[] { 3, 6, 8 })]
     [InlineData("epoch", null, new[] { 4, 8 })]
@@ -209,6 +252,23 @@ public sealed class FineTuneTests : IDisposable
         Assert.Equal(expected, Log(run).Select(static l => (int)l["step"]!));
         Assert.Equal(strategy == "no" ? [] : expected, Log(run).Where(static l => l["validation_loss"] is not null).Select(static l => (int)l["step"]!));
         Assert.StartsWith(strategy == "no" ? "loss " : "validation loss ", train.Output, StringComparison.Ordinal);
+    }
+
+    /// <summary>The rate of each of four steps, by the schedules' closed forms; a warm-up's share of the steps is rounded up.</summary>
+    [Theory]
+    [InlineData("linear", "--warmup-steps", "1", new[] { 1, 2 / 3.0, 1 / 3.0, 0 })]
+    [InlineData("cosine", "--warmup-steps", "1", new[] { 1, 0.75, 0.25, 0 })]
+    [InlineData("constant", "--warmup-steps", "0", new[] { 1.0, 1, 1, 1 })]
+    [InlineData("constant_with_warmup", "--warmup-ratio", "0.3", new[] { 0.5, 1, 1, 1 })]
+    [InlineData("inverse_sqrt", "--warmup-steps", "1", new[] { 1, 0.70710678, 0.57735027, 0.5 })]
+    [InlineData("polynomial", "--warmup-steps", "1", new[] { 1, (2 + 1e-4) / 3, (1 + 2e-4) / 3, 1e-4 })]
+    public void SchedulesHaveTransformersNames(string name, string warmup, string length, double[] shares)
+    {
+        Outcome run = Tool.Run("train", "--model", Checkpoint("uni-moe-2"), "--data", _talks, "--out", _folder["run"], "--steps", "4", "--lr-scheduler-type", name, warmup, length,
+            "--learning-rate", "1e-3", "--eval-strategy", "no");
+        Assert.True(run.ExitCode == 0, run.Error);
+        Assert.All(shares.Zip(Log(_folder["run"])), static s => Assert.Equal(1e-3 * s.First, (double)s.Second["learning_rate"]!, 1e-9));
+        Assert.Equal(4, Log(_folder["run"]).Count);
     }
 
     /// <summary>A new model learns conversations too; its tokenizer's end of text ends an answer.</summary>
@@ -248,7 +308,14 @@ public sealed class FineTuneTests : IDisposable
         Run(checkpoint, _talks, "--epochs", "1", "--steps", "2").RequireError("--steps and --epochs");
         Run(checkpoint, _talks, "--warmup-ratio", "0.1", "--warmup-steps", "2").RequireError("--warmup-ratio and --warmup-steps");
         Run(checkpoint, _talks, "--warmup-ratio", "1.5").RequireError("--warmup-ratio lies between 0 and 1, it is not 1.5");
-        Run(checkpoint, _talks, "--lr-scheduler-type", "polynomial").RequireError("--lr-scheduler-type is linear, cosine, constant, constant_with_warmup or inverse_sqrt, not 'polynomial'");
+        Run(checkpoint, _talks, "--lr-scheduler-type", "steps").RequireError("--lr-scheduler-type is linear, cosine, constant, constant_with_warmup, inverse_sqrt or polynomial, not 'steps'");
+        Run(checkpoint, _talks, "--lr-scheduler-type", "polynomial", "--learning-rate", "1e-7").RequireError("polynomial falls to 1E-07: --learning-rate must be above, not 1E-07");
+        Run(checkpoint, _talks, "--load-best-model-at-end", "--eval-strategy", "no").RequireError("--load-best-model-at-end", "--eval-strategy no");
+        Run(checkpoint, _talks, "--data", _talks, "--lerning-rate", "1e-3").RequireError("there is no option --lerning-rate (try 'moe train --help')");
+        Tool.Run("train", "--data", "--model", checkpoint, "--out", _folder["none"]).RequireError("--data needs a value before --model (try 'moe train --help')");
+        Tool.Run("train", "--model", checkpoint, "--data", _talks, "--out", "--overwrite").RequireError("--out needs a value before --overwrite");
+        Run(checkpoint, _talks, "--resume_from_checkpoint", "out/checkpoint-500").RequireError("takes true or false, not 'out/checkpoint-500'");
+        Run(dense, _talks, "--initialize", "--moe_copy", "some").RequireError("--moe-copy is all, single or none, not 'some'");
         Run(checkpoint, _talks, "--lr-scheduler-type", "constant", "--warmup-steps", "2").RequireError("constant has no warm-up");
         Run(checkpoint, _talks, "--save-strategy", "sometimes").RequireError("--save-strategy is no, steps or epoch, not 'sometimes'");
         Run(checkpoint, _talks, "--report_to", "wandb").RequireError("--report-to is none or tensorboard, not 'wandb'");

@@ -105,6 +105,39 @@ public sealed class TrainTests
         Tool.Run("train", "--out", Out()).RequireError("shakespeare-char", "--data");
     }
 
+    /// <summary>A dense model of one's own is a checkpoint that others read.</summary>
+    [Fact]
+    public void ADenseModelOfOnesOwnIsALlama()
+    {
+        using Folder folder = new();
+        string config = folder.Write("dense.json", """
+            { "layers": 2, "hidden_size": 16, "heads": 2, "intermediate_size": 24, "context": 16, "batch_size": 2, "steps": 4, "learning_rate": 0.01 }
+            """);
+        Outcome train = Tool.Run("train", "--data", folder.Write("text.txt", Text), "--config", config, "--out", folder["run"], "--tokenizer", "bpe:280");
+        Assert.True(train.ExitCode == 0, train.Error);
+        JsonNode json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder["run"], "config.json")))!;
+        Assert.Equal(("llama", "LlamaForCausalLM"), ((string?)json["model_type"], (string?)json["architectures"]![0]));
+        Outcome upcycle = Tool.Run("upcycle", folder["run"], "--out", folder["mixture"], "--experts", "2");
+        Assert.True(upcycle.ExitCode == 0, upcycle.Error);
+        Assert.Contains("a mixtral checkpoint", upcycle.Output, StringComparison.Ordinal);
+        Assert.Equal(0, Tool.Run("generate", "the", "--model", folder["run"], "--max-new-tokens", "2").ExitCode);
+        Tool.Run("train", "--data", folder["text.txt"], "--config", config, "--out", folder["none"], "--load-balance", "0.1").RequireError("--load-balance", "dense");
+    }
+
+    /// <summary>What cannot be written is found before what is there is taken away.</summary>
+    [Fact]
+    public void AFileInTheWayOfTheEventsChangesNothing()
+    {
+        using Folder folder = new();
+        string text = folder.Write("text.txt", Text), run = folder["run"];
+        Assert.Equal(0, Tool.Run("train", "--data", text, "--out", run, "--steps", "1", "--batch-size", "1").ExitCode);
+        byte[] model = File.ReadAllBytes(Path.Combine(run, "model.safetensors"));
+        File.WriteAllText(Path.Combine(run, "runs"), "");
+        Tool.Run("train", "--data", text, "--out", run, "--steps", "1", "--batch-size", "1", "--seed", "1", "--overwrite", "--report-to", "tensorboard").RequireError(Path.Combine(run, "runs"));
+        Assert.Equal(model, File.ReadAllBytes(Path.Combine(run, "model.safetensors")));
+        Assert.True(Directory.Exists(Path.Combine(run, "checkpoint-000001")));
+    }
+
     /// <summary>Somebody's sharded checkpoint is a checkpoint, too.</summary>
     [Fact]
     public void LeavesAForeignCheckpointAlone()

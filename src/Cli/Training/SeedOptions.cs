@@ -30,7 +30,7 @@ internal static class SeedOptions
     public static IReadOnlyList<SeedOption> All { get; } =
     [
         Same(Moe, "initialize", "Makes a DCMoE mixture of the dense model at `--model` first; `false` trains the model as it is."),
-        Same(Moe, "moe_copy", Initial + "`all` fills every expert with a slice of the dense network, `none` draws the experts."),
+        Same(Moe, "moe_copy", Initial + "`all` fills every expert with a slice of the dense network, `single` the first routed and the first shared one, `none` draws them."),
         Same(Moe, "fp32_gate", "The router computes in F32 in any case; `false` is answered with a warning that it stays so."),
         Only(Moe, "ep_size", ["1"], "Experts are not spread over devices yet."),
         Same(Moe, "mlp_dynamic_expert_num", Initial + "routed experts."),
@@ -63,7 +63,7 @@ internal static class SeedOptions
         Same(Standard, "learning_rate", "The peak of the learning rate."),
         Same(Standard, "weight_decay", "AdamW's, for matrices only."),
         Same(Standard, "warmup_ratio", "The part of all steps, rounded up, over which the learning rate rises; its first step is not lost at rate 0."),
-        Same(Standard, "lr_scheduler_type", "`linear`, `cosine`, `constant`, `constant_with_warmup` or `inverse_sqrt`."),
+        Same(Standard, "lr_scheduler_type", "`linear`, `cosine`, `constant`, `constant_with_warmup`, `inverse_sqrt` or `polynomial` (to 1e-7, of power 1)."),
         Same(Standard, "logging_steps", "Steps between lines of train.jsonl and TensorBoard's points; each is one step's, not a mean."),
         Same(Standard, "save_strategy", "`steps`, `epoch` or `no`; the end of a run is saved in any case."),
         Ours(Standard, "save_steps", "--save-every", "Steps between checkpoints."),
@@ -99,7 +99,9 @@ internal static class SeedOptions
         Only(Trainer, "optim", ["adamw_torch", "adamw_torch_fused", "adamw_hf"], "The optimizer is AdamW."),
         Only(Trainer, "fp16", ["false"], "Training computes in F32."),
         NoEffect(Trainer, "tf32", "Training computes in F32, which is more exact."),
-        Only(Trainer, "load_best_model_at_end", ["false"], "The model at the end is the last one; train.jsonl says which checkpoint was the best."),
+        Same(Trainer, "load_best_model_at_end", "Makes the model at the end the one with the lowest validation loss; its checkpoint is kept beside the newest ones."),
+        Only(Trainer, "metric_for_best_model", ["loss", "eval_loss"], "The best model is the one with the lowest validation loss."),
+        Only(Trainer, "greater_is_better", ["false"], "The best model is the one with the lowest validation loss."),
         Only(Trainer, "group_by_length", ["false"], "Conversations are packed without padding, so grouping them saves nothing."),
         Only(Trainer, "push_to_hub", ["false"], "Nothing is uploaded."),
         Refused(Trainer, "logging_dir", "TensorBoard's file is at `OUT/runs/RUN_NAME`."),

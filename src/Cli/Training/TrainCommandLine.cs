@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Numerics;
 using MoeFromScratch.Model.Training;
+using MoeFromScratch.Model.Upcycling;
 
 namespace MoeFromScratch.Cli.Training;
 
@@ -15,7 +16,7 @@ internal sealed class TrainCommandLine
     private readonly List<(SeedOption Seed, Option<string?> Option)> _without = [];
     private readonly Option<string[]> _data;
     private readonly Option<string> _out, _preset, _config, _model;
-    private readonly Option<bool> _overwrite, _resume, _checkpointBlocks, _bf16, _initialize, _fp32Gate;
+    private readonly Option<bool> _overwrite, _resume, _checkpointBlocks, _loadBest, _bf16, _initialize, _fp32Gate;
     private readonly Option<bool?> _tokenDrop;
     private readonly Option<string?> _tokenizer, _scheduler, _evalStrategy, _saveStrategy, _loggingStrategy, _reportTo, _runName, _moeCopy, _dropPolicy;
     private readonly Option<int?> _steps, _batch, _evalBatch, _accumulate, _maxLength, _warmupSteps, _evalEvery, _saveEvery, _loggingSteps, _saveTotalLimit;
@@ -68,11 +69,12 @@ internal sealed class TrainCommandLine
         _saveStrategy = Text("--save-strategy", "steps (unless given), epoch or no: when to save, apart from the end.", "WHEN");
         _saveEvery = Number<int>("--save-every", "Steps between checkpoints; 500 unless given.", "N");
         _saveTotalLimit = Number<int>("--save-total-limit", "Checkpoints to keep, the newest ones; 2 unless given.", "N");
+        _loadBest = Flag("--load-best-model-at-end", "Make the model at the end the one with the lowest validation loss, whose checkpoint is kept beside the newest ones.");
         _bf16 = Flag("--bf16", "Write models in BF16; training computes in F32.");
         _reportTo = Text("--report-to", "none (unless given) or tensorboard: event files in OUT/runs.", "NAME");
         _runName = Text("--run-name", "Name of the run, of its folder in OUT/runs too.", "NAME");
         _initialize = Flag("--initialize", "Make a DCMoE mixture of the dense --model first; the options from here on say which.");
-        _moeCopy = Text("--moe-copy", "all (unless given) fills experts with slices of the dense network, none draws them.", "WHAT");
+        _moeCopy = Text("--moe-copy", "all (unless given) fills experts with slices of the dense network, single the first routed and the first shared one, none draws them.", "WHAT");
         _fp32Gate = Add(new Option<bool>("--fp32-gate") { Description = "The router is F32 in any case.", DefaultValueFactory = static _ => true });
         _experts = Number<int>("--mlp-dynamic-expert-num", "Routed experts; 4 unless given.", "N");
         _shared = Number<int>("--mlp-fixed-expert-num", "Shared experts; 2 unless given.", "N");
@@ -140,6 +142,9 @@ internal sealed class TrainCommandLine
         if (name is not null && (name.Trim().Length == 0 || name is "." or ".." || name.AsSpan().IndexOfAny('/', '\\', '\0') >= 0))
             throw new ArgumentException($"--run-name '{name}' is no name for a folder");
         float? balance = AtLeast0(r, _loadBalance);
+        Interval eval = When(r, _evalStrategy, _evalEvery, 100);
+        if (r.GetValue(_loadBest) && eval.Strategy == IntervalStrategy.No)
+            throw new ArgumentException("--load-best-model-at-end goes by the validation loss, which --eval-strategy no does not measure");
         return new TrainSettings
         {
             Data = r.GetValue(_data)!,
@@ -175,9 +180,10 @@ internal sealed class TrainCommandLine
             RouterZ = AtLeast0(r, _routerZ),
             AnswerWeight = Positive(r, _answerWeight),
             Log = When(r, _loggingStrategy, _loggingSteps, 1),
-            Eval = When(r, _evalStrategy, _evalEvery, 100),
+            Eval = eval,
             Save = When(r, _saveStrategy, _saveEvery, 500),
             SaveTotalLimit = Positive(r, _saveTotalLimit) ?? 2,
+            LoadBest = r.GetValue(_loadBest),
             Bf16 = r.GetValue(_bf16),
             EventFolder = reports ? Path.Combine(output, "runs", title) : null,
             Notes = notes,
@@ -236,7 +242,7 @@ internal sealed class TrainCommandLine
             MinCapacity = AtLeast0(r, _minCapacity) ?? seed.MinCapacity,
             CapacityFactor = Positive(r, _capacityFactor) ?? seed.CapacityFactor,
             BalanceCoefficient = balance ?? seed.BalanceCoefficient,
-            Copies = Choice(r, _moeCopy, ["all", "none"], static n => n) != "none",
+            Copies = Enum.Parse<SliceCopies>(Choice(r, _moeCopy, ["all", "single", "none"], static n => n) ?? "all", ignoreCase: true),
         };
     }
 

@@ -132,6 +132,8 @@ internal sealed record TrainPlan(LanguageModel Model, TrainingData Data, TrainOp
         int steps = asked <= int.MaxValue ? (int)asked : throw new ArgumentException($"--epochs {epochs} are more than {int.MaxValue} steps");
         bool ofPreset = s.Steps is null && epochs is null;
         float peak = s.LearningRate ?? preset.LearningRate.Peak;
+        if (s.Scheduler is { } falls && falls.Final >= peak)
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--lr-scheduler-type {falls.Name} falls to {falls.Final}: --learning-rate must be above, not {peak}"));
         return preset with
         {
             Steps = steps,
@@ -155,7 +157,7 @@ internal sealed record TrainPlan(LanguageModel Model, TrainingData Data, TrainOp
                     : s.Scheduler is { WarmsUp: false } ? 0
                     : ofPreset ? preset.LearningRate.WarmupSteps : Math.Min(preset.LearningRate.WarmupSteps, steps / 5)),
                 steps,
-                s.Scheduler is not null ? 0 : peak * preset.LearningRate.Final / preset.LearningRate.Peak),
+                s.Scheduler?.Final ?? peak * preset.LearningRate.Final / preset.LearningRate.Peak),
             RouterLosses = Losses(s, preset.RouterLosses, config),
         };
     }

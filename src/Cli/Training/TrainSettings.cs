@@ -1,5 +1,6 @@
 using MoeFromScratch.Autograd.Optim;
 using MoeFromScratch.Model.Training;
+using MoeFromScratch.Model.Upcycling;
 
 namespace MoeFromScratch.Cli.Training;
 
@@ -54,6 +55,9 @@ internal sealed record TrainSettings
     public Interval Eval { get; init; } = new(IntervalStrategy.Steps, 100);
     public Interval Save { get; init; } = new(IntervalStrategy.Steps, 500);
     public int SaveTotalLimit { get; init; } = 2;
+
+    /// <summary>Whether the model at the end is the one with the lowest validation loss.</summary>
+    public bool LoadBest { get; init; }
     public bool Bf16 { get; init; }
 
     /// <summary>Folder of TensorBoard's file; null for none.</summary>
@@ -65,12 +69,14 @@ internal sealed record TrainSettings
 
 /// <summary>A learning-rate schedule by transformers' name.</summary>
 /// <param name="WarmsUp">Whether a warm-up goes with it.</param>
-internal sealed record Scheduler(string Name, LrDecay Decay, bool WarmsUp = true)
+/// <param name="Final">The rate that it falls to.</param>
+internal sealed record Scheduler(string Name, LrDecay Decay, bool WarmsUp = true, float Final = 0)
 {
     public static IReadOnlyList<Scheduler> All { get; } =
     [
         new("linear", LrDecay.Linear), new("cosine", LrDecay.Cosine), new("constant", LrDecay.Constant, WarmsUp: false),
         new("constant_with_warmup", LrDecay.Constant), new("inverse_sqrt", LrDecay.InverseSqrt),
+        new("polynomial", LrDecay.Linear, Final: 1e-7f),    // of power 1, as its default is
     ];
 }
 
@@ -96,6 +102,6 @@ internal sealed record MixtureSettings
     public float CapacityFactor { get; init; } = 1;
     public float BalanceCoefficient { get; init; } = 0.025f;
 
-    /// <summary>Fill the experts with slices of the dense network, rather than draw them.</summary>
-    public bool Copies { get; init; } = true;
+    /// <summary>Which experts get slices of the dense network, rather than be drawn.</summary>
+    public SliceCopies Copies { get; init; }
 }

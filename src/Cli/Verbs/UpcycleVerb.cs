@@ -35,7 +35,7 @@ internal static class UpcycleVerb
         };
         Option<int?> dynamicFactor = new("--dynamic_mlp_size_factor", "--dynamic-mlp-size-factor") { Description = "slices: a routed expert has 1/N of the neurons (4).", HelpName = "N" };
         Option<int?> fixedFactor = new("--fixed_mlp_size_factor", "--fixed-mlp-size-factor") { Description = "slices: a shared expert has 1/N of the neurons (8).", HelpName = "N" };
-        Option<string?> moeCopy = new("--moe_copy", "--moe-copy") { Description = "slices: all experts take their slice, or none does and they are drawn.", HelpName = "all|none" };
+        Option<string?> moeCopy = new("--moe_copy", "--moe-copy") { Description = "slices: all experts take their slice, or the first routed and the first shared one alone (single), or none; the others are drawn.", HelpName = "all|single|none" };
         Option<int?> granularity = new("--granularity") { Description = "groups: shards that a network is cut into (4).", HelpName = "G" };
         Option<string?> scaling = new("--scaling")
         {
@@ -94,7 +94,7 @@ internal static class UpcycleVerb
             {
                 Copy => new PlainCopy(Count(8), new CopyRouter(K(2), p, Renormalized(r.GetValue(weights), absent: "renormalized"))),
                 Slice => new Slices(Count(4), Positive(r.GetValue(dynamicFactor), "--dynamic_mlp_size_factor") ?? 4, Positive(r.GetValue(fixedFactor), "--fixed_mlp_size_factor") ?? 8,
-                    r.GetValue(topK) is null ? p ?? 0.7f : 0, r.GetValue(topK) is null ? 0 : K(0), Word(r.GetValue(moeCopy), "--moe_copy", "all", "none") == "all"),
+                    r.GetValue(topK) is null ? p ?? 0.7f : 0, r.GetValue(topK) is null ? 0 : K(0), Enum.Parse<SliceCopies>(Word(r.GetValue(moeCopy), "--moe_copy", "all", "single", "none"), ignoreCase: true)),
                 Random => new RandomSplit(Count(8), s, split),
                 Clusters => new ClusterSplit(Count(8), s, split),
                 Importance => new ImportanceSplit(Count(8), NotNegative(r.GetValue(sharedNeurons), "--shared-neurons") ?? 0, s, split),

@@ -28,6 +28,20 @@ public abstract class Family
     /// <summary>A config.json that the family's reference implementation reads.</summary>
     public abstract JsonObject Write(ModelConfig config);
 
+    /// <summary>Whether <see cref="Write"/> has words for all of a model.</summary>
+    public bool CanSay(ModelConfig config)
+    {
+        try
+        {
+            Write(config);
+            return true;
+        }
+        catch (ArgumentException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>The name in the file of a parameter with our path.</summary>
     public abstract string NameInFile(string path);
 

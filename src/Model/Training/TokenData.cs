@@ -27,11 +27,10 @@ public sealed class TokenData : TrainingData
     /// <inheritdoc cref="TokenData(int[], int, float, bool)"/>
     public TokenData(IReadOnlyList<int[]> texts, int context, float validationShare = 0.1f, bool inEpochs = false)
     {
-        int[] train = [.. texts.Select(text => text.Length - (int)(text.Length * validationShare))];
-        _train = [.. texts.Zip(train, static (text, count) => text[..count])];
-        _validation = [.. texts.Zip(train, static (text, count) => text[count..])];
+        _validation = [.. texts.Select(text => ValidationPart(text, validationShare))];
+        _train = [.. texts.Zip(_validation, static (text, end) => text[..^end.Length])];
         Context = context;
-        for (int i = 0; i < train.Length; i++)
+        for (int i = 0; i < texts.Count; i++)
             if (_train[i].Length <= context || (validationShare > 0 && _validation[i].Length <= context))
                 throw new ArgumentException(validationShare > 0
                     ? $"{texts[i].Length} tokens are too few: training and validation (a tenth) need more than the context of {context} each"

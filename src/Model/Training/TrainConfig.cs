@@ -11,7 +11,8 @@ namespace MoeFromScratch.Model.Training;
 /// <summary>
 /// A preset of one's own, from a JSON object: the keys are those that <see cref="Read"/> asks for, and no others. The model is
 /// what the object at <c>model</c> says, in the words of a <c>moe_from_scratch</c> config.json less its vocabulary; or, in short,
-/// a Dynamic-MoE with <c>top_p</c> or a Mixtral with <c>top_k</c>. A router loss whose coefficient is 0, the default, is not computed.
+/// a Dynamic-MoE with <c>top_p</c>, a Mixtral with <c>top_k</c>, or a dense Llama without <c>experts</c>. A router loss whose
+/// coefficient is 0, the default, is not computed.
 /// </summary>
 public static class TrainConfig
 {
@@ -21,13 +22,22 @@ public static class TrainConfig
         ConfigJson json = ConfigJson.Read(path);
         int context = json.Int("context");
         ModelConfig? own = json.Object("model") is { } model ? Own(model, context) : null;
-        Preset preset = new(
-            Path.GetFileNameWithoutExtension(path), $"read from {path}", own is not null ? new FromScratch() : json.Has("top_k") ? new Mixtral() : new DynamicMoe(),
-            own is not null ? vocabSize => own with { VocabSize = vocabSize } : Model(json, context),
-            Training(json, context, own?.RouterLosses ?? Losses(json)));
+        Func<int, ModelConfig> shape = own is null ? Model(json, context) : vocabSize => own with { VocabSize = vocabSize };
+        IReadOnlyList<FeedForwardConfig> layers = shape(1).Layers;
+        TrainOptions training = Training(json, context, own?.RouterLosses ?? Losses(json));
+        if (training.RouterLosses.Count > 0 && layers.All(static l => l is DenseConfig))
+            throw json.Refused($"{training.RouterLosses[0].Name} is about routers, and the model is dense");
+        if (training.EstimateChoice && !layers.Any(static l => l is MoeConfig { Router: DcMoeRouterConfig }))
+            throw json.Refused("estimate_choice is for DCMoE's routers, and the model has none");
+        Family family = own is not null ? FamilyOf(own) : json.Has("top_k") ? new Mixtral() : json.Has("top_p") ? new DynamicMoe() : new Llama();
+        Preset preset = new(Path.GetFileNameWithoutExtension(path), $"read from {path}", family, shape, training);
         json.RequireAllAsked();
         return preset;
     }
+
+    /// <summary>Whose checkpoints a model in full is saved as: a dense one as what other programs read, where that has words for it; others as ours.</summary>
+    private static Family FamilyOf(ModelConfig model) =>
+        ((Family[])[new Llama(), new Qwen2()]).FirstOrDefault(family => family.CanSay(model)) ?? new FromScratch();
 
     /// <summary>A model in full, but for what the text and the run decide.</summary>
     private static ModelConfig Own(ConfigJson json, int context)
@@ -42,20 +52,25 @@ public static class TrainConfig
         int layers = json.Int("layers", max: ConfigJson.MaxLayers), hidden = json.Int("hidden_size"), heads = json.Int("heads");
         if (hidden % (2L * heads) != 0)
             throw json.Refused($"hidden_size {hidden} must be a multiple of twice the {heads} heads");
-        int experts = json.Int("experts", max: ConfigJson.MaxExperts);
-        if (json.Has("top_k") == json.Has("top_p"))
-            throw json.Refused("exactly one of top_p and top_k must be there");
-        RouterConfig router = json.Has("top_k") ? new TopKRouterConfig(json.Int("top_k", max: experts)) : new TopPRouterConfig(json.Float("top_p"));
-        MoeConfig moe = new(router, [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
+        FeedForwardConfig layer = json.Has("experts") || json.Has("top_p") || json.Has("top_k") ? Mixture(json) : new DenseConfig(json.Int("intermediate_size"));
         return vocabSize => new ModelConfig
         {
             VocabSize = vocabSize,
             HiddenSize = hidden,
             Attention = new AttentionConfig { Heads = heads, KvHeads = heads, HeadDim = hidden / heads },
-            Layers = [.. Enumerable.Repeat(moe, layers)],
+            Layers = [.. Enumerable.Repeat(layer, layers)],
             MaxPositions = context,
             RmsNormEps = 1e-6f,
         };
+    }
+
+    private static MoeConfig Mixture(ConfigJson json)
+    {
+        int experts = json.Int("experts", max: ConfigJson.MaxExperts);
+        if (json.Has("top_k") == json.Has("top_p"))
+            throw json.Refused("exactly one of top_p and top_k must be there");
+        RouterConfig router = json.Has("top_k") ? new TopKRouterConfig(json.Int("top_k", max: experts)) : new TopPRouterConfig(json.Float("top_p"));
+        return new MoeConfig(router, [new FfnExpertsConfig(experts, json.Int("intermediate_size"))]);
     }
 
     private static IReadOnlyList<RouterLoss> Losses(ConfigJson json) =>

@@ -25,7 +25,8 @@ public sealed partial class Trainer
             if (of.Tokens.Length == 0)
                 continue;
             g.Reset();
-            ForwardResult result = model.Transformer.Forward(g, Batch.Packed(g, of.Tokens, of.Lengths, of.Tasks), _layers, noise: (options.Seed, Pass(step, micro)));
+            ForwardResult result = model.Transformer.Forward(g, Batch.Packed(g, of.Tokens, of.Lengths, of.Tasks), _layers, noise: (options.Seed, Pass(step, micro)),
+                estimateChoice: options.EstimateChoice);
             foreach ((int i, LayerOutput layer) in _layers.Index())
             {
                 string? routing = layer.Routing is { } r

@@ -11,7 +11,7 @@ namespace MoeFromScratch.Model.Training;
 /// <para>
 /// No moment leaves a checkpoint that does not load, however the process ends. A numbered folder is written under another
 /// name, each file flushed, and gets its name when it is complete; it loses the name before it is deleted. The folder's own
-/// files are replaced one by one, each as a whole, and only the weights ever change.
+/// files are replaced one by one, each as a whole, and only the weights ever change (and, with them, the type they are stored in).
 /// </para>
 /// </summary>
 /// <param name="limit">Numbered checkpoints to keep, the newest ones; at least 1.</param>
@@ -20,6 +20,9 @@ public sealed class TrainingFolder(string path, int limit, DType export = DType.
 {
     private const string Prefix = "checkpoint-", StateFile = "state.safetensors";
     private const string Saving = ".saving", Deleting = ".deleting";   // names that no reader takes for a checkpoint
+
+    /// <summary>A step whose checkpoint is kept beside the newest ones; null for none.</summary>
+    public int? Kept { get; set; }
 
     public string LogFile => Path.Combine(path, "train.jsonl");
 
@@ -68,7 +71,7 @@ public sealed class TrainingFolder(string path, int limit, DType export = DType.
     public void Save(Trainer trainer)
     {
         string temporary = Path.Combine(path, Saving);
-        string folder = Path.Combine(path, Prefix + trainer.StepsTaken.ToString("D6", CultureInfo.InvariantCulture));
+        string folder = FolderOf(trainer.StepsTaken);
         if (Directory.Exists(folder))
             return;
         RemoveLeftovers();
@@ -77,9 +80,22 @@ public sealed class TrainingFolder(string path, int limit, DType export = DType.
         trainer.Model.Save(temporary, export);
         Directory.Move(temporary, folder);
         trainer.Model.Save(path, export);
-        foreach ((_, string old) in Checkpoints().SkipLast(limit))
-            Remove(old);
+        foreach ((int step, string old) in Checkpoints().SkipLast(limit))
+            if (step != Kept)
+                Remove(old);
     }
+
+    /// <summary>Whether there is a numbered checkpoint of a step.</summary>
+    public bool Has(int step) => Directory.Exists(FolderOf(step));
+
+    /// <summary>Makes the model of a numbered checkpoint the folder's own.</summary>
+    public void Export(int step)
+    {
+        Companions.CopyFile(LanguageModel.ConfigFile, FolderOf(step), path);    // says in what type the weights are
+        Companions.CopyFile(LanguageModel.WeightsFile, FolderOf(step), path);
+    }
+
+    private string FolderOf(int step) => Path.Combine(path, Prefix + step.ToString("D6", CultureInfo.InvariantCulture));
 
     /// <summary>From the oldest to the newest.</summary>
     private List<(int Step, string Folder)> Checkpoints() => !Directory.Exists(path) ? [] :

@@ -9,6 +9,7 @@ public sealed class TrainingLog : IDisposable
 {
     private readonly FileStream _file;
     private readonly IReadOnlyList<string> _routerLosses;
+    private readonly List<(int Step, float Loss)> _evaluations = [];
 
     /// <summary>Opens a log for appending and cuts off what lies behind a step: lines of steps that will be taken again, and half a line.</summary>
     /// <param name="routerLosses">Names of the values in <see cref="TrainStep.RouterLosses"/>.</param>
@@ -19,6 +20,9 @@ public sealed class TrainingLog : IDisposable
         _file.SetLength(EndOf(_file, afterStep));
         _file.Seek(0, SeekOrigin.End);
     }
+
+    /// <summary>The evaluations of the lines that were there.</summary>
+    public IReadOnlyList<(int Step, float Loss)> Evaluations => _evaluations;
 
     /// <param name="validation">Where the step was followed by an evaluation.</param>
     public void Write(TrainStep step, float? validation)
@@ -50,21 +54,25 @@ public sealed class TrainingLog : IDisposable
     public void Dispose() => _file.Dispose();
 
     /// <summary>Bytes up to the end of a step's line.</summary>
-    private static long EndOf(FileStream file, int step)
+    private int EndOf(FileStream file, int step)
     {
         byte[] bytes = new byte[file.Length];
         file.ReadExactly(bytes);
         int end = 0, length;
-        while ((length = bytes.AsSpan(end).IndexOf((byte)'\n')) >= 0 && StepOf(bytes.AsSpan(end, length)) is { } n && n <= step)
+        while ((length = bytes.AsSpan(end).IndexOf((byte)'\n')) >= 0 && Read(bytes.AsSpan(end, length)) is { } line && line.Step <= step)
+        {
             end += length + 1;
+            if (line.Validation is { } loss)
+                _evaluations.Add((line.Step, loss));
+        }
         return end;
     }
 
-    private static int? StepOf(ReadOnlySpan<byte> line)
+    private static (int Step, float? Validation)? Read(ReadOnlySpan<byte> text)
     {
         try
         {
-            return (int?)JsonNode.Parse(line)?["step"];
+            return JsonNode.Parse(text) is { } line && (int?)line["step"] is { } step ? (step, (float?)line["validation_loss"]) : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
         {

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-using System.Text;
 using MoeFromScratch.Contract;
 using MoeFromScratch.Model.Training;
 
@@ -30,7 +28,7 @@ public sealed class EventFileTests : IDisposable
         }
         string path = Assert.Single(Directory.GetFiles(_folder["runs/x"]));
         Assert.Matches(@"events\.out\.tfevents\.\d{10}\.moe$", path);
-        List<Event> events = Event.Read(File.ReadAllBytes(path));
+        IReadOnlyList<Event> events = Event.Read(File.ReadAllBytes(path));
         Assert.Equal(["brain.Event:2", null, null], events.Select(static e => e.Version));
         Assert.Equal([0L, 1, 300], events.Select(static e => e.Step));
         Assert.All(events, e => Assert.InRange(e.Time, before - 1, before + 600));
@@ -54,7 +52,7 @@ public sealed class EventFileTests : IDisposable
                 file.Write(step, [("a", step)]);
         string path = File1;
         byte[] whole = File.ReadAllBytes(path);
-        List<long> ends = Event.Ends(whole);
+        IReadOnlyList<long> ends = Event.Ends(whole);
         File.WriteAllBytes(path, [.. whole, .. whole.AsSpan(0, 20)]);
         using (EventFile file = new(_folder.Path, afterStep))
             file.Write(5000, [("b", 1)]);
@@ -80,7 +78,7 @@ public sealed class EventFileTests : IDisposable
         using (new EventFile(_folder.Path, 10))
         {
         }
-        List<Event> events = Event.Read(File.ReadAllBytes(File1));
+        IReadOnlyList<Event> events = Event.Read(File.ReadAllBytes(File1));
         Assert.Equal("brain.Event:2", Assert.Single(events).Version);
         Assert.True(flip >= first || new FileInfo(File1).Length == first);
     }
@@ -93,108 +91,4 @@ public sealed class EventFileTests : IDisposable
     [InlineData("1f1e1d1c1b1a191817161514131211100f0e0d0c0b0a09080706050403020100", 0x113fdb5cu)]
     [InlineData("313233343536373839", 0xe3069283u)]
     public void TheReadersChecksumIsTheStandards(string hex, uint crc) => Assert.Equal(crc, Event.Crc(Convert.FromHexString(hex)));
-
-    private sealed record Event(double Time, long Step, string? Version, List<(string, float)> Scalars)
-    {
-        public static List<Event> Read(byte[] file) => [.. Records(file).Select(static r => Parse(r.Message))];
-
-        public static List<long> Ends(byte[] file) => [.. Records(file).Select(static r => r.End)];
-
-        private static List<(byte[] Message, long End)> Records(byte[] file)
-        {
-            List<(byte[], long)> records = [];
-            for (int at = 0; at < file.Length;)
-            {
-                int length = (int)BitConverter.ToUInt64(file, at);
-                Assert.Equal(Masked(file.AsSpan(at, 8)), BitConverter.ToUInt32(file, at + 8));
-                byte[] message = file[(at + 12)..(at + 12 + length)];
-                Assert.Equal(Masked(message), BitConverter.ToUInt32(file, at + 12 + length));
-                at += 16 + length;
-                records.Add((message, at));
-            }
-            return records;
-        }
-
-        /// <summary>Bit by bit, by the reflected polynomial of Castagnoli.</summary>
-        public static uint Crc(ReadOnlySpan<byte> bytes)
-        {
-            uint crc = 0xffffffff;
-            foreach (byte b in bytes)
-                for (int bit = 0; bit < 8; bit++)
-                    crc = (crc >> 1) ^ ((((crc ^ ((uint)b >> bit)) & 1) != 0) ? 0x82f63b78 : 0);
-            return ~crc;
-        }
-
-        private static uint Masked(ReadOnlySpan<byte> bytes)
-        {
-            uint crc = Crc(bytes);
-            return unchecked(((crc >> 15) | (crc << 17)) + 0xa282ead8);
-        }
-
-        private static Event Parse(byte[] message)
-        {
-            double time = double.NaN;
-            long step = 0;
-            string? version = null;
-            List<(string, float)> scalars = [];
-            foreach ((int field, object value) in Fields(message))
-                switch (field)
-                {
-                    case 1:
-                        time = BitConverter.ToDouble((byte[])value);
-                        break;
-                    case 2:
-                        step = (long)(ulong)value;
-                        break;
-                    case 3:
-                        version = Encoding.UTF8.GetString((byte[])value);
-                        break;
-                    case 5:
-                        foreach ((int of, object one) in Fields((byte[])value))
-                        {
-                            Assert.Equal(1, of);
-                            List<(int Field, object Value)> parts = Fields((byte[])one);
-                            Assert.Equal([1, 2], parts.Select(static p => p.Field));
-                            scalars.Add((Encoding.UTF8.GetString((byte[])parts[0].Value), BinaryPrimitives.ReadSingleLittleEndian((byte[])parts[1].Value)));
-                        }
-                        break;
-                    default:
-                        Assert.Fail($"field {field}");
-                        break;
-                }
-            return new Event(time, step, version, scalars);
-        }
-
-        private static List<(int Field, object Value)> Fields(byte[] message)
-        {
-            List<(int, object)> fields = [];
-            int at = 0;
-            while (at < message.Length)
-            {
-                ulong key = Varint();
-                int bytes = (key & 7) switch
-                {
-                    0 => -1,
-                    1 => 8,
-                    2 => (int)Varint(),
-                    5 => 4,
-                    _ => throw new InvalidDataException($"wire type {key & 7}"),
-                };
-                fields.Add(((int)(key >> 3), bytes < 0 ? Varint() : message[at..(at += bytes)]));
-            }
-            return fields;
-
-            ulong Varint()
-            {
-                ulong value = 0;
-                for (int shift = 0; ; shift += 7)
-                {
-                    byte b = message[at++];
-                    value |= (ulong)(b & 0x7f) << shift;
-                    if (b < 0x80)
-                        return value;
-                }
-            }
-        }
-    }
 }

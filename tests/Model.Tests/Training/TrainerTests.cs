@@ -7,6 +7,7 @@ using MoeFromScratch.Model.Moe.Routers;
 using MoeFromScratch.Model.Tests.Parity;
 using MoeFromScratch.Model.Tests.Routers;
 using MoeFromScratch.Model.Training;
+using MoeFromScratch.Model.Training.Conversations;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Model.Tests.Training;
@@ -99,21 +100,95 @@ public sealed class TrainerTests
         Assert.Equal(norm, step.GradNorm, 1e-5f * norm);
     }
 
+    /// <summary>
+    /// A step's gradient is that of the mean over all its tokens, as one pass computes it; it is clipped once, and AdamW, from its closed
+    /// form for a first step, takes it: p · (1 − lr · decay of matrices) − lr · g / (|g| + eps).
+    /// </summary>
+    [Fact]
+    public void AStepIsAdamWsOnTheClippedGradient()
+    {
+        const float Rate = 0.25f, Decay = 0.5f, Eps = 0.03f, Clip = 0.5f;
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        using LanguageModel model = Texts.Model(backend, "mixtral"), twin = Texts.Model(backend, "mixtral");
+        EncodedConversation[] talks = [.. Enumerable.Range(0, 5).Select(n => new EncodedConversation(
+            twin.Tokenizer!.Encode("the cat sat on the mat"[..(8 + 3 * n)]), [.. Enumerable.Range(0, 8 + 3 * n).Select(t => t >= 7 - n)]))];
+        ConversationData data = new(talks, maxLength: 100, validationShare: 0);
+        RouterZLoss z = new(0.3f);
+        TrainOptions options = Texts.Options(100) with
+        {
+            BatchSize = 3,
+            Accumulate = 2,
+            RouterLosses = [z],
+            ClipNorm = Clip,
+            LearningRate = new LrSchedule(LrDecay.Constant, Rate, WarmupSteps: 0, TotalSteps: 1),
+            AdamW = new AdamWOptions { Eps = Eps, WeightDecay = Decay },
+        };
+        MicroBatch[] parts = [data.Train(options.Seed, 1, 0, 3, 2), data.Train(options.Seed, 1, 1, 3, 2)];
+        Assert.Equal([3, 2], parts.Select(static p => p.Lengths.Length));
+        int[] labels = [.. parts.SelectMany(static p => p.Labels)];
+        float norm;
+        using (Tape g = Tape.Training(backend))
+        {
+            List<LayerOutput> layers = [];
+            Batch batch = Batch.Packed(g, [.. parts.SelectMany(static p => p.Tokens)], [.. parts.SelectMany(static p => p.Lengths)]);
+            g.Backward(Loss.Of(g, twin.Transformer.Forward(g, batch, layers).Logits, labels, 1f / labels.Count(static l => l >= 0), layers, [z]).Total);
+            norm = GradNorm.Of(backend, twin.Weights.All);
+        }
+        Assert.True(norm > 2 * Clip, $"a norm of {norm} is not clipped by much");
+
+        using Trainer trainer = new(model, data, options);
+        Assert.Equal(norm, trainer.Step().GradNorm, 1e-5f * norm);
+        foreach ((Tensor before, Tensor after) in twin.Weights.All.Zip(model.Weights.All))
+        {
+            float decay = before.Shape.Rank < 2 ? 0 : Decay;
+            float[] p = backend.ToFloats(before), g = backend.ToFloats(before.Grad!), moved = backend.ToFloats(after);
+            for (int i = 0; i < p.Length; i++)
+            {
+                float clipped = g[i] * Clip / norm;
+                Assert.Equal(p[i] * (1 - Rate * decay) - Rate * clipped / (MathF.Abs(clipped) + Eps), moved[i], 1e-5f);
+            }
+        }
+    }
+
+    /// <summary>Checkpointed blocks are computed a second time, with the same noise.</summary>
+    [Fact]
+    public void CheckpointedBlocksRouteTwice()
+    {
+        Assert.Equal([(11, 1), (11, 2)], Noise(checkpoint: false));
+        Assert.Equal([(11, 1), (11, 1), (11, 2), (11, 2)], Noise(checkpoint: true));
+
+        static List<(ulong, long)?> Noise(bool checkpoint)
+        {
+            using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+            List<(ulong, long)?> seen = [];
+            using LanguageModel model = Listening(backend, seen);
+            using Trainer trainer = new(model, new TokenData([.. Enumerable.Range(0, 400).Select(static i => i % 5)], Context), Texts.Options(Context) with { Steps = 2, CheckpointBlocks = checkpoint });
+            trainer.Run(static _ => { });
+            return seen;
+        }
+    }
+
     /// <summary>No two passes of a run share their random numbers, whether they are steps or parts of one; a resumed run counts on.</summary>
     [Fact]
     public void EveryPassHasItsOwnNoise()
     {
         using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
         List<(ulong, long)?> seen = [];
-        ModelConfig tiny = Tiny.Config("mixtral");
-        ModelConfig config = tiny with { Layers = [new MoeConfig(new ListeningRouterConfig(seen), ((MoeConfig)tiny.Layers[0]).Banks)], RouterLosses = [] };
-        using LanguageModel model = LanguageModel.Create(backend, new Homemade(), config, seed: 1);
+        using LanguageModel model = Listening(backend, seen);
         TokenData data = new([.. Enumerable.Range(0, 400).Select(static i => i % 5)], Context);
         using Trainer trainer = new(model, data, Texts.Options(Context) with { Steps = 2, Accumulate = 3 });
         trainer.Run(static _ => { });
         Assert.Equal([.. Enumerable.Range(1, 6).Select(static n => ((ulong, long)?)(11ul, n))], seen);
         trainer.Validate();
         Assert.Null(seen[^1]);
+    }
+
+    /// <summary>A model of one layer whose router writes down what noise it was given.</summary>
+    private static LanguageModel Listening(IBackend backend, List<(ulong, long)?> seen)
+    {
+        ModelConfig tiny = Tiny.Config("mixtral");
+        MoeConfig layer = new(new ListeningRouterConfig(seen), ((MoeConfig)tiny.Layers[0]).Banks);
+        return LanguageModel.Create(backend, new Homemade(), tiny with { Layers = [layer], RouterLosses = [] }, seed: 1);
     }
 
     /// <summary>Top-2, and it writes down what noise it was given.</summary>

@@ -50,6 +50,28 @@ public sealed class TrainingFolderTests : IDisposable
         Assert.Empty(Folders);
     }
 
+    /// <summary>A checkpoint may be kept beside the newest ones, until another is, and its model become the folder's own, of whatever type.</summary>
+    [Fact]
+    public void AKeptCheckpointStays()
+    {
+        TrainingFolder folder = new(_root.Path, limit: 1), narrow = new(_root.Path, limit: 1, DType.BF16);
+        for (int step = 1; step <= 3; step++)
+        {
+            _trainer.Step();
+            folder.Kept = step < 3 ? 1 : null;
+            (step == 1 ? narrow : folder).Save(_trainer);
+            Assert.Equal(step switch { 1 => ["checkpoint-000001"], 2 => ["checkpoint-000001", "checkpoint-000002"], _ => ["checkpoint-000003"] }, Folders);
+            if (step == 2)
+            {
+                Assert.True(folder.Has(1) && !folder.Has(3));
+                folder.Export(1);
+                foreach (string file in new[] { "config.json", "model.safetensors" })
+                    Assert.Equal(File.ReadAllBytes(Path.Combine(_root["checkpoint-000001"], file)), File.ReadAllBytes(_root[file]));
+                LanguageModel.Load(_root.Path, _backend).Dispose();
+            }
+        }
+    }
+
     /// <summary>What a process leaves that ended while it saved or deleted is no checkpoint, and goes with the next save.</summary>
     [Fact]
     public void HalfASaveIsNoCheckpoint()
@@ -110,9 +132,16 @@ public sealed class TrainingFolderTests : IDisposable
                 log.Write(Step(n), n == 2 ? 0.25f : null);
         byte[] whole = File.ReadAllBytes(file);
         File.AppendAllText(file, "{\"step\":6,\"lo");
+        using (TrainingLog log = new(file, 1, []))
+            Assert.Empty(log.Evaluations);
+        File.WriteAllBytes(file, whole);
+        File.AppendAllText(file, "{\"step\":6,\"lo");
         using (TrainingLog log = new(file, 3, ["load_balance"]))
+        {
+            Assert.Equal([(2, 0.25f)], log.Evaluations);
             for (int n = 4; n <= 5; n++)
                 log.Write(Step(n), null);
+        }
         Assert.Equal(whole, File.ReadAllBytes(file));
 
         JsonObject[] lines = [.. File.ReadLines(file).Select(static l => JsonNode.Parse(l)!.AsObject())];

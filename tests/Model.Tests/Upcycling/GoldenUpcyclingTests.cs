@@ -56,7 +56,7 @@ public sealed class GoldenUpcyclingTests : IDisposable
         JsonNode spec = JsonNode.Parse(File.ReadAllText(Path.Combine(golden, "upcycle.json")))![variant]!, args = spec["args"]!;
         string dense = _shop.Golden("dcmoe-upcycle");
         (string folder, Receipt receipt) = _shop.Upcycle(dense, new UpcycleOptions(
-            new Slices((int)args["mlp_dynamic_expert_num"]!, (int)args["dynamic_mlp_size_factor"]!, (int)args["fixed_mlp_size_factor"]!, 0.7f, 0, copies: true))
+            new Slices((int)args["mlp_dynamic_expert_num"]!, (int)args["dynamic_mlp_size_factor"]!, (int)args["fixed_mlp_size_factor"]!, 0.7f, 0, SliceCopies.All))
         {
             Add = AddedExperts.Parse($"null:{args["mlp_dynamic_null_expert_num"]},shared:{args["mlp_fixed_expert_num"]}"),
         });
@@ -77,14 +77,36 @@ public sealed class GoldenUpcyclingTests : IDisposable
                     (string?)neurons["1." + expert.Replace("fixed", "shared_experts", StringComparison.Ordinal).Replace("dynamic", "experts", StringComparison.Ordinal)]);
     }
 
+    /// <summary>As the reference, which does it with whole copies alone: the first expert of each kind is a slice of the dense network, the others are drawn.</summary>
+    [Theory]
+    [InlineData(SliceCopies.All)]
+    [InlineData(SliceCopies.Single)]
+    [InlineData(SliceCopies.None)]
+    public void ExpertsAreSlicesOrDrawn(SliceCopies copies)
+    {
+        (string folder, Receipt receipt) = _shop.Upcycle(_shop.Golden("dcmoe-upcycle"),
+            new UpcycleOptions(new Slices(4, 4, 8, 0.7f, 0, copies)) { Add = AddedExperts.Parse("null:1,shared:2") });
+        Dictionary<string, HostTensor> written = Workshop.Read(folder), golden = GoldenCase.Read("dcmoe-upcycle", "upcycled-a.safetensors");
+        int same = 0;
+        foreach ((string name, HostTensor e) in golden)
+        {
+            bool first = name.Contains("_experts.0.", StringComparison.Ordinal) || name.Contains("fixed_real_moe.0.", StringComparison.Ordinal);
+            bool taken = copies == SliceCopies.All || (copies == SliceCopies.Single && first);
+            Assert.Equal(taken, e.Floats!.AsSpan().SequenceEqual(written[name].Floats));
+            same += taken ? 1 : 0;
+        }
+        Assert.Equal(copies switch { SliceCopies.All => golden.Count, SliceCopies.Single => golden.Count / 3, _ => 0 }, same);     // 2 of 4 + 2 experts
+        Assert.Equal(copies == SliceCopies.Single, receipt.Plan.Notes.Any(static n => n.Contains("at most 36 of 48", StringComparison.Ordinal)));
+    }
+
     /// <summary>As the reference, by an assertion: a slice may not pass the end; with so few experts that none does, the last neurons stay unused.</summary>
     [Fact]
     public void ASliceEndsWhereTheNeuronsDo()
     {
         string dense = _shop.Golden("dcmoe-upcycle");
         Assert.Contains("expert 5 would begin at 45", Assert.Throws<ArgumentException>(() => _shop.Upcycle(dense,
-            new UpcycleOptions(new Slices(6, 5, 8, 0.7f, 0, copies: true)))).Message, StringComparison.Ordinal);
-        (_, Receipt receipt) = _shop.Upcycle(dense, new UpcycleOptions(new Slices(5, 5, 8, 0.7f, 0, copies: true)));
+            new UpcycleOptions(new Slices(6, 5, 8, 0.7f, 0, SliceCopies.All)))).Message, StringComparison.Ordinal);
+        (_, Receipt receipt) = _shop.Upcycle(dense, new UpcycleOptions(new Slices(5, 5, 8, 0.7f, 0, SliceCopies.All)));
         Assert.Contains("at most 3 of 48", Assert.Single(receipt.Plan.Notes), StringComparison.Ordinal);
     }
 

@@ -21,7 +21,7 @@ public sealed class RefusalTests : IDisposable
         Refused(new VirtualGroups(2, 4, 6, Scaling.Exact, false), "--top-k 6 is no multiple of --granularity 4");
         Refused(new VirtualGroups(2, 4, 12, Scaling.Exact, false), "--top-k must lie between 1 and the number of experts 8");
         Refused(new PlainCopy(2, new CopyRouter(3, null, true)), "--top-k must lie between 1 and the number of experts 2");
-        Refused(new Slices(2, 25, 1, 0.7f, 0, true), "--dynamic_mlp_size_factor lies between 1 and the 24");
+        Refused(new Slices(2, 25, 1, 0.7f, 0, SliceCopies.All), "--dynamic_mlp_size_factor lies between 1 and the 24");
         Refused(new UpcycleOptions(Workshop.Way("copy")) { Every = 3 }, "--every 3 leaves no mixture in 2 layers");
         Refused(new UpcycleOptions(Workshop.Way("copy")) { Add = AddedExperts.Parse("shared:2") }, "takes 2 times 24 neurons");
         Refused(new UpcycleOptions(Workshop.Way("importance")) { Add = AddedExperts.Parse("shared") }, "leave out --add shared");

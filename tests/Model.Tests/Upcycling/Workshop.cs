@@ -72,8 +72,8 @@ public sealed class Workshop : IDisposable
         {
             "copy" => new PlainCopy(4, new CopyRouter(2, null, Renormalize: true)),
             "copy, top-p" => new PlainCopy(4, new CopyRouter(2, 0.6f, Renormalize: true)),
-            "slices" => new Slices(6, 4, 8, 0.7f, 0, copies: true),
-            "no slices" => new Slices(6, 4, 8, 0, 2, copies: false),
+            "slices" => new Slices(6, 4, 8, 0.7f, 0, SliceCopies.All),
+            "no slices" => new Slices(6, 4, 8, 0, 2, SliceCopies.None),
             "random" => new RandomSplit(4, 3, router),
             "clusters" => new ClusterSplit(4, 3, router),
             "importance" => new ImportanceSplit(4, 4, 3, router),

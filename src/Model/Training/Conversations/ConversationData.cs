@@ -23,7 +23,7 @@ public sealed class ConversationData : TrainingData
         if (!(answerWeight > 0) || !float.IsFinite(answerWeight))
             throw new ArgumentException($"the weight of answers is a number above 0, not {answerWeight.ToString(CultureInfo.InvariantCulture)}");
         Truncated = conversations.Count(c => c.Tokens.Length > maxLength);
-        EncodedConversation[] all = [.. conversations.Select(c => Cut(c, maxLength)).Where(static c => c.IsAnswer.AsSpan(1).Contains(true))];
+        EncodedConversation[] all = [.. conversations.Select(c => Cut(c, maxLength)).Where(static c => Array.LastIndexOf(c.IsAnswer, true) > 0)];
         LeftOut = conversations.Count - all.Length;
         int validation = validationShare > 0 ? Math.Max(1, (int)(all.Length * validationShare)) : 0;
         if (all.Length <= validation)

@@ -92,6 +92,37 @@ public sealed class ConversationDataTests
         Assert.Throws<ArgumentException>(() => Data(2, weight: 0));
     }
 
+    /// <summary>The validation loss is the mean over the answers' tokens of all conversations, however many go through at once.</summary>
+    [Fact]
+    public void ValidationIsAMeanOverTokens()
+    {
+        using IBackend backend = Machines.Make(Machines.Cpu(8, 1));
+        ModelConfig tiny = Tiny.Config("mixtral");
+        EncodedConversation[] talks = [.. Enumerable.Range(0, 8).Select(n => Talk(n) with
+        {
+            Tokens = [.. Talk(n).Tokens.Select(t => t % tiny.VocabSize)],
+            IsAnswer = [.. Talk(n).IsAnswer.Select((a, t) => a || t > 9 - n)],
+        })];
+        ConversationData data = new(talks, 100, validationShare: 0.4f);     // the last three
+        using LanguageModel model = LanguageModel.Create(backend, Tiny.Family("mixtral"), tiny, seed: 2);
+        double sum = 0;
+        int count = 0;
+        foreach (EncodedConversation talk in talks[^3..])
+        {
+            float[] logits = Tiny.Logits(model, talk.Tokens, talk.Tokens.Length);
+            for (int t = 0; t + 1 < talk.Tokens.Length; t++)
+                if (talk.IsAnswer[t + 1])
+                {
+                    float[] row = logits[(t * tiny.VocabSize)..((t + 1) * tiny.VocabSize)];
+                    sum += Math.Log(row.Sum(static v => Math.Exp(v))) - row[talk.Tokens[t + 1]];
+                    count++;
+                }
+        }
+        foreach (int atOnce in new[] { 1, 2, 3 })
+            using (Trainer trainer = new(model, data, Texts.Options(100) with { EvalBatchSize = atOnce }))
+                Assert.Equal(sum / count, trainer.Validate(), 1e-5);
+    }
+
     /// <summary>What is minimised is the mean over the answers' tokens of a whole step, however unevenly micro-batches share them, and DCMoE's balance by the weights.</summary>
     [Fact]
     public void AStepIsOneBatch()
