@@ -34,7 +34,9 @@ public static class Converter
             using LanguageModel before = LanguageModel.Load(source, backend);
             IReadOnlyList<string> notes = toFile ? GgufExport.Write(before, made, options.To, options.Tokenizer, track.Wrap)
                 : FolderExport.Write(before, source, made, options, track.Wrap);
+            stop.ThrowIfCancellationRequested();
             ConversionReport report = Check(before, source, made, notes, options, backend);
+            stop.ThrowIfCancellationRequested();
             if (report.Missing.Count == 0)
                 Replace(made, place, toFile);
             return report;
@@ -56,17 +58,35 @@ public static class Converter
 
     private static void RequireTarget(string source, string target, bool toFile, ConversionOptions options)
     {
-        if (Path.GetFullPath(source).TrimEnd(Path.DirectorySeparatorChar) == Path.GetFullPath(target).TrimEnd(Path.DirectorySeparatorChar))
+        (string from, string to) = (Real(source), Real(target));
+        if (from == to)
             throw new ArgumentException($"{target} is the source; choose another place for the result");
+        if (!toFile && from.StartsWith(to + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+            throw new ArgumentException($"{target} holds the source; choose another place for the result");
         if (toFile ? Directory.Exists(target) : File.Exists(target))
             throw new ArgumentException($"{target} is a {(toFile ? "folder" : "file")}, but the result is a {(toFile ? "file" : "folder")}");
         if (!options.Overwrite && (toFile ? File.Exists(target) : Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any()))
             throw new ArgumentException($"{target} is there already; replace it with --overwrite, or choose another place");
-        if (options.Overwrite && !toFile && Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any()
-            && !File.Exists(Path.Combine(target, LanguageModel.ConfigFile)))
-            throw new ArgumentException($"{target} holds something other than a model; choose another folder");
-        if (!toFile && options.To is { } to && !to.IsWeight())
-            throw new ArgumentException($"safetensors files hold F32, F16 and BF16, not {to}; a result whose name ends in {GgufModel.Extension} can hold it");
+        if (!toFile && Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Select(static path => Path.GetFileName(path)).ToArray() is [_, ..] names)
+        {
+            if (!names.Contains(LanguageModel.ConfigFile))
+                throw new ArgumentException($"{target} holds something other than a model; choose another folder");
+            if (names.FirstOrDefault(name => Directory.Exists(Path.Combine(target, name)) || !FolderExport.IsPart(name)) is { } other)
+                throw new ArgumentException($"{target} holds {other} beside a model, which would be gone: move it, or choose another folder");
+        }
+        if (!toFile && options.To is { } type && !type.IsWeight())
+            throw new ArgumentException($"safetensors files hold F32, F16 and BF16, not {type}; a result whose name ends in {GgufModel.Extension} can hold it");
+    }
+
+    /// <summary>The path that links lead to, so far as it exists.</summary>
+    private static string Real(string path)
+    {
+        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        if (Path.GetDirectoryName(full) is not { } parent)
+            return full;
+        full = Path.Combine(Real(parent), Path.GetFileName(full));
+        FileSystemInfo entry = Directory.Exists(full) ? new DirectoryInfo(full) : new FileInfo(full);
+        return entry.Exists && entry.ResolveLinkTarget(returnFinalTarget: true) is { } real ? Real(real.FullName) : full;
     }
 
     /// <summary>Opens the result, looks for every tensor of the source in it by name, and runs both.</summary>

@@ -46,14 +46,28 @@ public sealed class GgufFileTests : IDisposable
         Assert.Equal([.. Enumerable.Range(0, 32).Select(static i => (float)i)], Blocks.Dequantise(file.Get("q")));
     }
 
+    /// <summary>Values are passed over, not made: arrays of strings, and of arrays under a long key, cost opening nothing each.</summary>
+    [Fact]
+    public void OpeningMakesNothingOfWhatNobodyAsksFor()
+    {
+        byte[] empty = [.. BitConverter.GetBytes(8u), .. BitConverter.GetBytes(0UL)];
+        byte[] bytes = new GgufBytes().Array(new string('k', 200), 9, [.. Enumerable.Repeat(empty, 20_000)]).Array("tokens", 8, [.. Enumerable.Repeat(GgufBytes.Text("a"), 20_000)]).Bytes();
+        Open(bytes).Dispose();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        using GgufFile file = GgufFile.Open(_folder["x.gguf"]);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, bytes.Length / 10);
+    }
+
     [Fact]
     public void ValuesOfAnotherTypeAreRefused()
     {
-        using GgufFile file = Open(new GgufBytes().String("s", "x").U32("n", 5).Value("b", 7, 2).Array("bad", 8, [.. BitConverter.GetBytes(1UL), 0xFF]));
+        using GgufFile file = Open(new GgufBytes().F32("nan", float.NaN).Value("huge", 12, BitConverter.GetBytes(1e300)).String("s", "x").U32("n", 5).Value("b", 7, 2).Array("bad", 8, [.. BitConverter.GetBytes(1UL), 0xFF]));
         TemporaryFolder.AssertRefused("s must be an integer from 0 to 9, not a string", () => file.Metadata.Integer("s", max: 9));
         TemporaryFolder.AssertRefused("n must be an integer from 6 to 9, not 5 (U32)", () => file.Metadata.Integer("n", 6, 9));
         TemporaryFolder.AssertRefused("n must be a string", () => file.Metadata.String("n"));
         TemporaryFolder.AssertRefused("b must be a bool, not a Bool of 2", () => file.Metadata.Bool("b"));
+        TemporaryFolder.AssertRefused("nan must be a finite number, not NaN (F32)", () => file.Metadata.Number("nan"));
+        TemporaryFolder.AssertRefused("huge must be a finite number", () => file.Metadata.Number("huge"));
         TemporaryFolder.AssertRefused("bad is not UTF-8", () => file.Metadata.Strings("bad"));
         TemporaryFolder.AssertRefused("missing is missing", () => file.Metadata.Number("missing"));
     }
