@@ -144,6 +144,32 @@ public sealed class GgufWriteTests : IDisposable
         TemporaryFolder.AssertRefused("chat_template.json: is not a file with a chat template", () => ChatTemplate.Find(_folder["t"]));
     }
 
+    /// <summary>
+    /// Where llama.cpp looks for it: within a head of queries, neighbouring rows are half a head apart in the checkpoint; experts follow each other in their
+    /// order; lengths and ids are unsigned, tokens' types signed.
+    /// </summary>
+    [Fact]
+    public void ElementsLieWhereLlamaCppLooksForThem()
+    {
+        Converter.Convert(Golden.Folder("mixtral"), _folder["m.gguf"], new ConversionOptions { To = DType.F32 }, _backend);
+        using GgufFile file = GgufFile.Open(_folder["m.gguf"]);
+        using TensorFiles source = TensorFiles.Open(Golden.Folder("mixtral"));
+        const int Head = 12, Width = 48, Experts = 4;
+        foreach ((string theirs, string ours) in ((string, string)[])[("attn_q", "q_proj"), ("attn_k", "k_proj")])
+        {
+            Tensor x = file.Get($"blk.1.{theirs}.weight"), y = source.Get($"model.layers.1.self_attn.{ours}.weight");
+            for (int row = 0; row < x.Rows; row++)
+                Assert.Equal(y.Floats.Slice((row / Head * Head + row % 2 * (Head / 2) + row % Head / 2) * Width, Width).ToArray(), x.Floats.Slice(row * Width, Width).ToArray());
+        }
+        Assert.Equal(source.Get("model.layers.1.self_attn.v_proj.weight").Floats.ToArray(), file.Get("blk.1.attn_v.weight").Floats.ToArray());
+        foreach ((string theirs, string ours) in ((string, string)[])[("ffn_gate_exps", "w1"), ("ffn_down_exps", "w2"), ("ffn_up_exps", "w3")])
+            Assert.Equal([.. Enumerable.Range(0, Experts).SelectMany(e => source.Get($"model.layers.1.block_sparse_moe.experts.{e}.{ours}.weight").Floats.ToArray())],
+                file.Get($"blk.1.{theirs}.weight").Floats.ToArray());
+        foreach (string key in (string[])["llama.context_length", "llama.expert_count", "llama.attention.head_count_kv", "llama.rope.dimension_count", "tokenizer.ggml.bos_token_id", "general.file_type"])
+            Assert.Equal(GgufType.U32, file.Metadata.TypeOf(key));
+        Assert.Equal((GgufType.F32, GgufType.F32), (file.Metadata.TypeOf("llama.rope.freq_base"), file.Metadata.TypeOf("llama.attention.layer_norm_rms_epsilon")));
+    }
+
     /// <summary>Blocks that nothing is converted to are copied from file to file.</summary>
     [Theory]
     [InlineData(DType.Q4_K)]
