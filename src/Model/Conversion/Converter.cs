@@ -17,6 +17,7 @@ public static class Converter
     /// <param name="progress">Told the tensors written so far, and how many there are.</param>
     /// <exception cref="ArgumentException">The target exists, or its format has no words for the model.</exception>
     /// <exception cref="CheckpointException">The source cannot be read.</exception>
+    /// <exception cref="IOException">The result cannot be written; nothing is left behind.</exception>
     /// <exception cref="OperationCanceledException">Stopped; nothing is left behind.</exception>
     public static ConversionReport Convert(string source, string target, ConversionOptions options, IBackend backend,
         Action<int, int>? progress = null, CancellationToken stop = default)
@@ -32,8 +33,15 @@ public static class Converter
         {
             Track track = new(progress, stop);
             using LanguageModel before = LanguageModel.Load(source, backend);
-            IReadOnlyList<string> notes = toFile ? GgufExport.Write(before, made, options.To, options.Tokenizer, track.Wrap)
-                : FolderExport.Write(before, source, made, options, track.Wrap);
+            IReadOnlyList<string> notes;
+            try
+            {
+                notes = toFile ? GgufExport.Write(before, made, options.To, options.Tokenizer, track.Wrap) : FolderExport.Write(before, source, made, options, track.Wrap);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new IOException($"{target} cannot be written: {e.Message}", e);
+            }
             stop.ThrowIfCancellationRequested();
             ConversionReport report = Check(before, source, made, notes, options, backend);
             stop.ThrowIfCancellationRequested();
@@ -132,7 +140,7 @@ public static class Converter
     {
         if (Directory.Exists(path))
             Directory.Delete(path, recursive: true);
-        else
+        else if (File.Exists(path))
             File.Delete(path);
     }
 

@@ -69,6 +69,18 @@ public sealed class ConverterTests : IDisposable
         RefusesAndKeeps(source, target, "holds something other than a model");
     }
 
+    /// <summary>The message names the place that was asked for, and nothing of the name beside it.</summary>
+    [Fact]
+    public void APlaceThatCannotBeWrittenIsNamed()
+    {
+        string target = Path.Combine(_folder.Path, "none", "m.gguf");
+        Assert.StartsWith($"{target} cannot be written: ", Assert.Throws<IOException>(() => Convert(Golden.Folder("dense-llama"), target)).Message, StringComparison.Ordinal);
+        File.WriteAllText(_folder["file"], "x");
+        target = Path.Combine(_folder["file"], "m");
+        Assert.StartsWith($"{target} cannot be written: ", Assert.Throws<IOException>(() => Convert(Golden.Folder("dense-llama"), target)).Message, StringComparison.Ordinal);
+        Assert.Equal(["file"], _folder.Files);
+    }
+
     /// <summary>Told to stop before, between or after the tensors are written, it leaves nothing.</summary>
     [Theory]
     [InlineData("out", 1)]

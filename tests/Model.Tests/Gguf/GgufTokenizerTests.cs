@@ -94,6 +94,37 @@ public sealed class GgufTokenizerTests : IDisposable
         Assert.Equal("abza", read.Decode(read.Encode("abza", addSpecialTokens: false)));
     }
 
+    /// <summary>A special token is of the kind 3, an added one of the kind 4, room in the model's vocabulary 5, on bytes and on pieces.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void AddedTokensKeepTheirKinds(bool pieces)
+    {
+        string[] bytes = [.. Enumerable.Range(0, 256).Select(static b => $"<0x{b:X2}>")];
+        string[] vocab = pieces ? ["<unk>", .. bytes, "a"] : ["a"];
+        JsonObject json = new()
+        {
+            ["added_tokens"] = new JsonArray(TokenizerJson.Added(vocab.Length, "<s>", special: true), TokenizerJson.Added(vocab.Length + 1, "<x>", special: false)),
+            ["normalizer"] = pieces ? JsonNode.Parse("""{"type":"Replace","pattern":{"String":" "},"content":"▁"}""") : null,
+            ["pre_tokenizer"] = pieces ? null : TokenizerJson.Level(cuts: true),
+            ["decoder"] = pieces ? JsonNode.Parse("""{"type":"ByteFallback"}""") : TokenizerJson.Level(cuts: true),
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["byte_fallback"] = pieces,
+                ["unk_token"] = pieces ? "<unk>" : null,
+                ["vocab"] = new JsonObject(vocab.Select(static (t, i) => KeyValuePair.Create(t, (JsonNode?)i))),
+                ["merges"] = new JsonArray(),
+            },
+        };
+        GgufMetadataBuilder metadata = new();
+        GgufTokenizer.Write(metadata, Tokenizer.Parse(json.ToJsonString()), vocab.Length + 3, [2]);
+        long[] kinds = metadata.Read("m.gguf").Integers("tokenizer.ggml.token_type");
+        Assert.Equal([1, 3, 4, 5], kinds[^4..]);
+        if (pieces)
+            Assert.Equal([2, 6, 6], kinds[..3]);
+    }
+
     [Fact]
     public void CharactersHaveNoPlaceInAFile()
     {

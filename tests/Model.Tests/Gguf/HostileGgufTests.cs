@@ -29,6 +29,14 @@ public sealed class HostileGgufTests(ITestOutputHelper output) : IDisposable
             Assert.Equal(tokenizer == "gpt2" ? (int[])[4, 2, 5] : [1, 7, 5, 7], model.Tokenizer!.Encode("ab a"));
     }
 
+    /// <summary>Without a base the frequencies are RoFormer's, as in llama.cpp.</summary>
+    [Fact]
+    public void TheBaseOfTheFrequenciesHasADefault()
+    {
+        using LanguageModel model = Load(TinyGguf.Bytes("none", "llama.rope.freq_base"));
+        Assert.Equal(10_000, model.Config.Attention.RopeTheta);
+    }
+
     public static TheoryData<string, string, Action<GgufBytes, string>?, string> Broken => new()
     {
         { "none", "general.architecture", null, "general.architecture is missing" },
@@ -79,6 +87,14 @@ public sealed class HostileGgufTests(ITestOutputHelper output) : IDisposable
         Assert.Equal(6, model.Tokenizer!.VocabSize);
         using LanguageModel between = Load(TinyGguf.Bytes("llama", "tokenizer.ggml.token_type", static (f, k) => TinyGguf.Ints(f, k, 2, 3, 3, 1, 1, 1, 5, 1)));
         Assert.Equal([1, 3, 5, 6], between.Tokenizer!.Encode("bab"));
+    }
+
+    /// <summary>Where no kind says which piece is for unknown characters, it is the first one.</summary>
+    [Fact]
+    public void TheUnknownPieceIsTheFirst()
+    {
+        using LanguageModel model = Load(TinyGguf.Bytes("llama", "tokenizer.ggml.token_type", static (f, k) => TinyGguf.Ints(f, k, 1, 3, 3, 1, 1, 1, 1, 1)));
+        Assert.Equal([1, 3, 0], model.Tokenizer!.Encode("z"));
     }
 
     /// <summary>Damaged files, header and all: refused in a line, or a model whose tokenizer can be used.</summary>

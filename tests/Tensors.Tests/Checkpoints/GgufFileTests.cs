@@ -83,6 +83,8 @@ public sealed class GgufFileTests : IDisposable
         using GgufFile file = GgufFile.Open(_folder["y.gguf"]);
         Assert.Equal(["y.gguf"], _folder.Files);
         Assert.Equal(("ä", 7L, -7L, 0.1f, true), (file.Metadata.String("s"), file.Metadata.Integer("u"), file.Metadata.Integer("i", min: -9), file.Metadata.Number("f"), file.Metadata.Bool("b")));
+        Assert.Equal([GgufType.String, GgufType.U32, GgufType.I32, GgufType.F32, GgufType.Bool], new[] { "s", "u", "i", "f", "b" }.Select(k => file.Metadata.TypeOf(k)!.Value));
+        Assert.Equal([GgufType.String, GgufType.F32, GgufType.I32], new[] { "texts", "floats", "ints" }.Select(k => file.Metadata.TypeOf(k, element: true)!.Value));
         Assert.Equal(["x", "▁y"], file.Metadata.Strings("texts"));
         Assert.Equal([1f, -2f], file.Metadata.Numbers("floats"));
         Assert.Equal([1, -2], file.Metadata.Integers("ints"));
