@@ -49,7 +49,9 @@ public sealed class LanguageModel : IDisposable
         : _gguf is not null ? Fitting(GgufTokenizer.Read(_gguf.Metadata), _gguf.Metadata.Path) : null;
 
     /// <summary>How a conversation becomes a text, in the Jinja that comes with the checkpoint; null where there is none.</summary>
-    internal string? ChatTemplate => _gguf is not null && _gguf.Metadata.Has(GgufTokenizer.Template) ? _gguf.Metadata.String(GgufTokenizer.Template) : null;
+    /// <exception cref="CheckpointException">The file that has it is broken.</exception>
+    internal string? ChatTemplate => _gguf is null ? Folder is null ? null : Model.ChatTemplate.Find(Folder)
+        : _gguf.Metadata.Has(GgufTokenizer.Template) ? _gguf.Metadata.String(GgufTokenizer.Template) : null;
 
     /// <summary>Reads a checkpoint folder, or a GGUF file.</summary>
     /// <param name="trainable">Widen the parameters to F32 and give each a gradient; otherwise they stay mapped as they are stored.</param>

@@ -3,13 +3,14 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Model.Conversion;
 using MoeFromScratch.Tensors;
+using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Cli.Verbs;
 
 /// <summary><c>moe convert</c>: a checkpoint in another format or another element type.</summary>
 internal static class ConvertVerb
 {
-    private static readonly DType[] Types = [DType.F32, DType.F16, DType.BF16, DType.Q8_0, DType.Q4_0];
+    private static IReadOnlyList<DType> Types => TensorConversion.Targets;
 
     public static Command Command()
     {

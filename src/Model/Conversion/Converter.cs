@@ -17,6 +17,7 @@ public static class Converter
     /// <param name="progress">Told the tensors written so far, and how many there are.</param>
     /// <exception cref="ArgumentException">The target exists, or its format has no words for the model.</exception>
     /// <exception cref="CheckpointException">The source cannot be read.</exception>
+    /// <exception cref="IOException">The result cannot be written; nothing is left behind.</exception>
     /// <exception cref="OperationCanceledException">Stopped; nothing is left behind.</exception>
     public static ConversionReport Convert(string source, string target, ConversionOptions options, IBackend backend,
         Action<int, int>? progress = null, CancellationToken stop = default)
@@ -32,9 +33,18 @@ public static class Converter
         {
             Track track = new(progress, stop);
             using LanguageModel before = LanguageModel.Load(source, backend);
-            IReadOnlyList<string> notes = toFile ? GgufExport.Write(before, made, options.To, options.Tokenizer, track.Wrap)
-                : FolderExport.Write(before, source, made, options, track.Wrap);
+            IReadOnlyList<string> notes;
+            try
+            {
+                notes = toFile ? GgufExport.Write(before, made, options.To, options.Tokenizer, track.Wrap) : FolderExport.Write(before, source, made, options, track.Wrap);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new IOException($"{target} cannot be written: {e.Message}", e);
+            }
+            stop.ThrowIfCancellationRequested();
             ConversionReport report = Check(before, source, made, notes, options, backend);
+            stop.ThrowIfCancellationRequested();
             if (report.Missing.Count == 0)
                 Replace(made, place, toFile);
             return report;
@@ -62,11 +72,15 @@ public static class Converter
             throw new ArgumentException($"{target} is a {(toFile ? "folder" : "file")}, but the result is a {(toFile ? "file" : "folder")}");
         if (!options.Overwrite && (toFile ? File.Exists(target) : Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any()))
             throw new ArgumentException($"{target} is there already; replace it with --overwrite, or choose another place");
-        if (options.Overwrite && !toFile && Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any()
-            && !File.Exists(Path.Combine(target, LanguageModel.ConfigFile)))
-            throw new ArgumentException($"{target} holds something other than a model; choose another folder");
-        if (!toFile && options.To is { } to && !to.IsWeight())
-            throw new ArgumentException($"safetensors files hold F32, F16 and BF16, not {to}; a result whose name ends in {GgufModel.Extension} can hold it");
+        if (!toFile && Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Select(static path => Path.GetFileName(path)).ToArray() is [_, ..] names)
+        {
+            if (!names.Contains(LanguageModel.ConfigFile))
+                throw new ArgumentException($"{target} holds something other than a model; choose another folder");
+            if (names.FirstOrDefault(name => Directory.Exists(Path.Combine(target, name)) || !FolderExport.IsPart(name)) is { } other)
+                throw new ArgumentException($"{target} holds {other} beside a model, which would be gone: move it, or choose another folder");
+        }
+        if (!toFile && options.To is { } type && !type.IsWeight())
+            throw new ArgumentException($"safetensors files hold F32, F16 and BF16, not {type}; a result whose name ends in {GgufModel.Extension} can hold it");
     }
 
     /// <summary>Opens the result, looks for every tensor of the source in it by name, and runs both.</summary>
@@ -112,7 +126,7 @@ public static class Converter
     {
         if (Directory.Exists(path))
             Directory.Delete(path, recursive: true);
-        else
+        else if (File.Exists(path))
             File.Delete(path);
     }
 

@@ -71,13 +71,21 @@ internal static class FolderExport
         foreach (string path in Directory.EnumerateFiles(source))
         {
             string name = Path.GetFileName(path);
-            bool belongs = name is "generation_config.json" or "README.md" or "LICENSE" or "chat_template.json" || name.EndsWith(".jinja", StringComparison.Ordinal);
-            bool isTokenizer = name is "vocab.json" or "merges.txt" or "vocab.txt" or "special_tokens_map.json" or "added_tokens.json"
-                or "encoder.json" or "vocab.bpe" || name.StartsWith("tokenizer", StringComparison.Ordinal) || name.EndsWith(".tiktoken", StringComparison.Ordinal);
-            if (belongs || (isTokenizer && tokenizer))
+            if (IsCompanion(name) || (IsTokenizer(name) && tokenizer))
                 File.Copy(path, Path.Combine(folder, name), overwrite: true);
         }
     }
+
+    /// <summary>Whether a name is that of a model's file, which may go when the model is replaced.</summary>
+    public static bool IsPart(string name) => name == LanguageModel.ConfigFile || IsCompanion(name) || IsTokenizer(name)
+        || (name.StartsWith("model", StringComparison.Ordinal) || name.StartsWith("pytorch_model", StringComparison.Ordinal))
+        && (name.EndsWith(".safetensors", StringComparison.Ordinal) || name.EndsWith(".bin", StringComparison.Ordinal) || name.EndsWith(".index.json", StringComparison.Ordinal));
+
+    private static bool IsCompanion(string name) =>
+        name is "generation_config.json" or "README.md" or "LICENSE" or "chat_template.json" || name.EndsWith(".jinja", StringComparison.Ordinal);
+
+    private static bool IsTokenizer(string name) => name is "vocab.json" or "merges.txt" or "vocab.txt" or "special_tokens_map.json" or "added_tokens.json"
+        or "encoder.json" or "vocab.bpe" || name.StartsWith("tokenizer", StringComparison.Ordinal) || name.EndsWith(".tiktoken", StringComparison.Ordinal);
 
     private static void WriteTokenizer(LanguageModel model, string folder, bool tokenizer)
     {
@@ -92,6 +100,6 @@ internal static class FolderExport
             throw new ArgumentException($"{e.Message}; leave the tokenizer out with --no-tokenizer", e);
         }
         if (model.ChatTemplate is { } template)
-            File.WriteAllText(Path.Combine(folder, "chat_template.jinja"), template);
+            File.WriteAllText(Path.Combine(folder, ChatTemplate.FileName), template);
     }
 }

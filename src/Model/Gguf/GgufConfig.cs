@@ -28,6 +28,7 @@ internal static class GgufConfig
         ("attention.sliding_window", 0), ("attention.clamp_kqv", 0), ("attention.max_alibi_bias", 0), ("attention.scale", 0), ("logit_scale", 1),
         ("residual_scale", 1), ("embedding_scale", 1), ("expert_weights_scale", 1), ("expert_gating_func", 1), ("expert_group_count", 1),
         ("expert_shared_count", 0), ("leading_dense_block_count", 0), ("nextn_predict_layers", 0), ("attn_logit_softcapping", 0), ("final_logit_softcapping", 0),
+        ("rope.scaling.attn_factor", 1), ("rope.scaling.yarn_attn_factor", 1),
     ];
 
     /// <summary>What the tensors of a file say about the model.</summary>

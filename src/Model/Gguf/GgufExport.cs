@@ -6,8 +6,17 @@ namespace MoeFromScratch.Model.Gguf;
 /// <summary>Writes a model as one GGUF file.</summary>
 public static class GgufExport
 {
-    // general.file_type, by the type of most tensors.
-    private static readonly Dictionary<DType, uint> FileTypes = new() { [DType.F32] = 0, [DType.F16] = 1, [DType.Q4_0] = 2, [DType.Q8_0] = 7, [DType.BF16] = 32 };
+    // general.file_type, by the type of most tensors. Nothing is converted to the last two, which are copied from another GGUF file.
+    private static readonly Dictionary<DType, uint> FileTypes = new()
+    {
+        [DType.F32] = 0,
+        [DType.F16] = 1,
+        [DType.Q4_0] = 2,
+        [DType.Q8_0] = 7,
+        [DType.BF16] = 32,
+        [DType.Q4_K] = 15,
+        [DType.Q6_K] = 18,
+    };
 
     /// <summary>Writes one file, in place of whatever is at <paramref name="path"/>, one tensor at a time.</summary>
     /// <param name="dtype">
@@ -22,8 +31,8 @@ public static class GgufExport
     public static IReadOnlyList<string> Write(LanguageModel model, string path, DType? dtype = null, bool tokenizer = true,
         Func<IReadOnlyList<PlannedTensor>, IReadOnlyList<PlannedTensor>>? wrap = null)
     {
-        if (dtype is { } type && !FileTypes.ContainsKey(type))
-            throw new ArgumentException($"matrices are written as {string.Join(", ", FileTypes.Keys)}, not as {type}");
+        if (dtype is { } type && !TensorConversion.Targets.Contains(type))
+            throw new ArgumentException($"matrices are written as {string.Join(", ", TensorConversion.Targets)}, not as {type}");
         GgufArchitecture a = GgufArchitecture.Of(model.Family);
         ModelConfig c = model.Config;
         List<string> notes = [];
@@ -38,7 +47,7 @@ public static class GgufExport
         if (most.Key.IsQuantised())
             metadata.Add("general.quantization_version", 2u);
         IReadOnlyList<int> eos = model.Generation.EosTokenIds is { Count: > 0 } theirs ? theirs : c.EosTokenIds;
-        int? bos = GgufTokenizer.Write(metadata, tokenizer ? model.Tokenizer : null, c) ?? c.BosTokenId;
+        int? bos = GgufTokenizer.Write(metadata, tokenizer ? model.Tokenizer : null, c.VocabSize, eos) ?? c.BosTokenId;
         if (GgufConfig.WriteEnds(metadata, bos, eos) is { Count: > 0 } more)
             notes.Add($"of {eos.Count} ids that end a text, the format has no key for {string.Join(", ", more)}");
         GgufConfig.RequireFaithful(c, a, metadata.Read(path),

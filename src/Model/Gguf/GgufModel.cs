@@ -13,6 +13,8 @@ internal sealed class GgufModel : IWeightSource, IDisposable
 {
     public const string Extension = ".gguf";
 
+    private const string Parts = "split.count";
+
     private readonly GgufFile _file;
     private readonly GgufArchitecture _architecture;
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
@@ -21,6 +23,8 @@ internal sealed class GgufModel : IWeightSource, IDisposable
     private GgufModel(GgufFile file)
     {
         _file = file;
+        if (file.Metadata.Integer(Parts, absent: 1) is > 1 and var parts)
+            throw new CheckpointException(file.Path, $"is one of {parts} parts of a model; join them with llama.cpp's llama-gguf-split --merge");
         _architecture = GgufArchitecture.Of(file.Metadata);
         TensorEntry embedding = file.Contains(GgufNames.Embedding)
             ? file.Entry(GgufNames.Embedding) : throw new CheckpointException(file.Path, "is missing", GgufNames.Embedding);

@@ -1,3 +1,5 @@
+using MoeFromScratch.Model.Tokenizers;
+
 namespace MoeFromScratch.Model.Gguf;
 
 /// <summary>
@@ -9,20 +11,6 @@ namespace MoeFromScratch.Model.Gguf;
 /// <param name="Aliases">Other names that mean the same.</param>
 internal sealed record GgufPreTokenizer(string Name, string? Pattern, params string[] Aliases)
 {
-    /// <summary>The pattern of Llama 3 and GPT-4: up to three digits are a word.</summary>
-    private const string Llama3 =
-        @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-    /// <summary>Qwen2's: the same with single digits.</summary>
-    private const string Qwen2 =
-        @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-    private const string Upper = @"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", Lower = @"[\p{Ll}\p{Lm}\p{Lo}\p{M}]";
-
-    /// <summary>Mistral's Tekken: words of two cases part where the case rises.</summary>
-    private const string Tekken =
-        $@"[^\r\n\p{{L}}\p{{N}}]?{Upper}*{Lower}+|[^\r\n\p{{L}}\p{{N}}]?{Upper}+{Lower}*|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
     /// <summary>Whether texts are brought into Unicode's form NFC first. llama.cpp does not, so texts in other forms get other ids there.</summary>
     public bool Nfc { get; init; }
 
@@ -39,11 +27,12 @@ internal sealed record GgufPreTokenizer(string Name, string? Pattern, params str
     [
         new("gpt-2", null, "phi-2", "gigachat", "a.x-4.0", "mellum", "modern-bert", "jais", "trillion", "granite-docling", "exaone4"),
         new("olmo", null, "mpt") { Nfc = true },
-        new("dbrx", Llama3, "smaug-bpe"),
-        new("llama-bpe", Llama3, "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2") { IgnoreMerges = true, AddsBos = true },
-        new("qwen2", Qwen2, "deepseek-r1-qwen", "kormo", "megrez") { Nfc = true },
-        new("stablelm2", Qwen2, "hunyuan", "solar-open"),
-        new("tekken", Tekken) { IgnoreMerges = true, AddsBos = true },
+        new("dbrx", KnownWords.Gpt4, "smaug-bpe"),
+        new("llama-bpe", KnownWords.Gpt4, "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2") { IgnoreMerges = true, AddsBos = true },
+        new("qwen2", KnownWords.Qwen, "deepseek-r1-qwen", "kormo", "megrez") { Nfc = true },
+        new("stablelm2", KnownWords.Qwen, "hunyuan", "solar-open"),
+        new("tekken", KnownWords.Tekken) { IgnoreMerges = true, AddsBos = true },
+        new("ufakzeka", KnownWords.Trained),
         new("starcoder", null, "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b") { Digits = true },
     ];
 

@@ -32,7 +32,7 @@ internal static class GgufRope
             return null;
         if (type == "linear")
             return new JsonObject { ["rope_type"] = "linear", ["factor"] = factor };
-        foreach (string key in (string[])["yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow", "yarn_log_multiplier", "attn_factor"])
+        foreach (string key in (string[])["yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow", "yarn_log_multiplier"])
             if (metadata.Has(a.Key($"rope.scaling.{key}")))
                 throw new CheckpointException(metadata.Path, $"{a.Key($"rope.scaling.{key}")} is not supported");
         return new JsonObject

@@ -31,7 +31,8 @@ internal static class GgufSentencePiece
         int count = tokens.Length;
         while (count > 0 && kinds[count - 1] == PieceKind.Unused)
             count--;
-        Piece[] pieces = [.. Enumerable.Range(0, count).Select(i => new Piece(tokens[i], scores[i], kinds[i] == PieceKind.Unused ? PieceKind.Control : kinds[i]))];
+        // unused ones between others keep their places, and merge like others, as in llama.cpp
+        Piece[] pieces = [.. Enumerable.Range(0, count).Select(i => new Piece(tokens[i], scores[i], kinds[i] == PieceKind.Unused ? PieceKind.Normal : kinds[i]))];
         int bos = Id(GgufConfig.Bos, 1), eos = Id(GgufConfig.Eos[0], 2);
         byte[] model = Message(pieces, bos, eos, prefix: metadata.Bool(AddSpacePrefix, absent: true), removeExtra: metadata.Bool(RemoveExtra, absent: false));
         JsonObject config = new()

@@ -14,7 +14,7 @@ internal static class GgufTokenizer
 
     private const string Tokens = "tokenizer.ggml.tokens", Types = "tokenizer.ggml.token_type", Merges = "tokenizer.ggml.merges";
 
-    private const string ByteLevel = "gpt2", None = "no_vocab";
+    private const string ByteLevel = "gpt2", None = "no_vocab", Digit = @"\p{N}";
 
     /// <summary>The file's tokenizer, or null where it has none.</summary>
     /// <exception cref="CheckpointException">It is of a kind that is not supported, or breaks a rule.</exception>
@@ -55,16 +55,16 @@ internal static class GgufTokenizer
             if (kinds[id] == PieceKind.Normal)
                 vocab.Add(token, id);
             else
-                added.Add(Added(id, token, special: kinds[id] != PieceKind.UserDefined));
+                added.Add(TokenizerJson.Added(id, token, special: kinds[id] != PieceKind.UserDefined));
         }
         JsonObject json = new()
         {
             ["version"] = "1.0",
             ["added_tokens"] = new JsonArray([.. added]),
             ["normalizer"] = pre.Nfc ? new JsonObject { ["type"] = "NFC" } : null,
-            ["pre_tokenizer"] = PreTokenizer(pre),
+            ["pre_tokenizer"] = pre.Digits ? TokenizerJson.Cut(Digit, thenGpt2: true) : TokenizerJson.Cut(pre.Pattern),
             ["post_processor"] = Around(metadata, tokens, addsBos: pre.AddsBos),
-            ["decoder"] = Level(cuts: true),
+            ["decoder"] = TokenizerJson.Level(cuts: true),
             ["model"] = new JsonObject
             {
                 ["type"] = "BPE",
@@ -86,44 +86,6 @@ internal static class GgufTokenizer
         return types.Length == tokens.Length
             ? (tokens, [.. types.Select(static t => t is >= (long)PieceKind.Normal and <= (long)PieceKind.Byte ? (PieceKind)t : PieceKind.Normal)])
             : throw new CheckpointException(metadata.Path, $"{Types} has {types.Length} values, {Tokens} {tokens.Length}");
-    }
-
-    private static JsonObject Added(int id, string token, bool special) => new()
-    {
-        ["id"] = id,
-        ["content"] = token,
-        ["single_word"] = false,
-        ["lstrip"] = false,
-        ["rstrip"] = false,
-        ["normalized"] = false,
-        ["special"] = special,
-    };
-
-    private static JsonObject Level(bool cuts) => new()
-    {
-        ["type"] = "ByteLevel",
-        ["add_prefix_space"] = false,
-        ["trim_offsets"] = true,
-        ["use_regex"] = cuts,
-    };
-
-    private static JsonObject PreTokenizer(GgufPreTokenizer pre)
-    {
-        string? pattern = pre.Digits ? @"\p{N}" : pre.Pattern;
-        JsonObject level = Level(cuts: pre.Pattern is null);
-        return pattern is null ? level : new JsonObject
-        {
-            ["type"] = "Sequence",
-            ["pretokenizers"] = new JsonArray(
-                new JsonObject
-                {
-                    ["type"] = "Split",
-                    ["pattern"] = new JsonObject { ["Regex"] = pattern },
-                    ["behavior"] = "Isolated",
-                    ["invert"] = false,
-                },
-                level),
-        };
     }
 
     /// <summary>The template with the tokens that go before and after a text; null for none.</summary>
@@ -152,19 +114,21 @@ internal static class GgufTokenizer
     }
 
     /// <summary>Adds a tokenizer, or that there is none.</summary>
+    /// <param name="vocabSize">The model's.</param>
+    /// <param name="eos">The ids that end a text, as <see cref="GgufConfig.WriteEnds"/> writes them.</param>
     /// <returns>The id of the token that it puts before a text, or null.</returns>
     /// <exception cref="ArgumentException">The format has no words for it.</exception>
-    public static int? Write(GgufMetadataBuilder metadata, Tokenizer? tokenizer, ModelConfig config)
+    public static int? Write(GgufMetadataBuilder metadata, Tokenizer? tokenizer, int vocabSize, IReadOnlyList<int> eos)
     {
         if (tokenizer is null)
         {
             metadata.Add(Model, None);
             return null;
         }
-        if (tokenizer.VocabSize > config.VocabSize)
-            throw Refuse($"has {tokenizer.VocabSize} tokens for a model's vocabulary of {config.VocabSize}");
-        Template template = WriteKind(metadata, tokenizer, config.VocabSize);
-        if (template.Before.Length > 1 || template.After.Length > 1 || (template.After is [var end] && config.EosTokenIds.FirstOrDefault(-1) != end))
+        if (tokenizer.VocabSize > vocabSize)
+            throw Refuse($"has {tokenizer.VocabSize} tokens for a model's vocabulary of {vocabSize}");
+        Template template = WriteKind(metadata, tokenizer, vocabSize);
+        if (template.Before.Length > 1 || template.After.Length > 1 || (template.After is [var end] && eos.FirstOrDefault(-1) != end))
             throw Refuse("puts other tokens around a text than one for the beginning and one for the end");
         metadata.Add(AddBos, template.Before.Length == 1);
         metadata.Add(AddEos, template.After.Length == 1);
@@ -177,7 +141,7 @@ internal static class GgufTokenizer
         if (tokenizer.Files[0].Name == "tokenizer.model")
             return GgufSentencePiece.Write(metadata, tokenizer.Files, count);
         if (tokenizer.Files[0].Name != Tokenizer.FileName)
-            throw Refuse($"was read from {tokenizer.Files[0].Name}");
+            throw Refuse($"was read from {tokenizer.Files[0].Name}, not from a {Tokenizer.FileName} or a tokenizer.model");
         using JsonDocument document = JsonDocument.Parse(tokenizer.ToJson());
         JsonElement json = document.RootElement, model = json.GetProperty("model");
         if (json.Find("decoder")?.Text("type") != "ByteLevel")
@@ -234,7 +198,7 @@ internal static class GgufTokenizer
         bool cuts = steps[^1].Flag("use_regex", absent: true);
         string? split = steps.Count == 1 ? null : Pattern(steps[0]);
         return GgufPreTokenizer.All.FirstOrDefault(p => p.Nfc == (normalizer is not null) && p.IgnoreMerges == ignoresMerges
-                && cuts == p.Pattern is null && split == (p.Digits ? @"\p{N}" : p.Pattern))
+                && cuts == p.Pattern is null && split == (p.Digits ? Digit : p.Pattern))
             ?? throw Refuse($"cuts texts in a way that has no name{(split is null ? "" : $", by {split}")}{(normalizer is null ? "" : ", after NFC")}");
 
         static IEnumerable<JsonElement> Steps(JsonElement? step) => step is not { } one ? []

@@ -11,15 +11,6 @@ internal static class Tiktoken
 {
     public const string Extension = ".tiktoken";
 
-    /// <summary>Qwen's words: as GPT-4's, but each digit by itself.</summary>
-    public const string QwenWords = Endings + @"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-    private const string Endings = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-    private const string Gpt4Words = Endings + @"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    private const string Gpt4oWords = @"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + Endings + @"?"
-        + @"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + Endings + @"?"
-        + @"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
     /// <summary>As in GPT-4's vocabulary; the longest token there is 128 spaces.</summary>
     private const int LongestToken = 1024;
 
@@ -35,10 +26,10 @@ internal static class Tiktoken
         ["gpt2"] = static () => Gpt2,
         ["r50k_base"] = static () => Gpt2,
         ["p50k_base"] = static () => Gpt2,
-        ["cl100k_base"] = static () => new(WordPattern.Parse(Gpt4Words),
+        ["cl100k_base"] = static () => new(WordPattern.Parse(KnownWords.Gpt4),
             [new(100_257, "<|endoftext|>"), new(100_258, "<|fim_prefix|>"), new(100_259, "<|fim_middle|>"), new(100_260, "<|fim_suffix|>"), new(100_276, "<|endofprompt|>")]),
-        ["o200k_base"] = static () => new(WordPattern.Parse(Gpt4oWords), [new(199_999, "<|endoftext|>"), new(200_018, "<|endofprompt|>")]),
-        ["qwen"] = static () => new(WordPattern.Parse(QwenWords),
+        ["o200k_base"] = static () => new(WordPattern.Parse(KnownWords.Gpt4o), [new(199_999, "<|endoftext|>"), new(200_018, "<|endofprompt|>")]),
+        ["qwen"] = static () => new(WordPattern.Parse(KnownWords.Qwen),
         [
             new(QwenSpecial, "<|endoftext|>"), new(QwenSpecial + 1, "<|im_start|>"), new(QwenSpecial + 2, "<|im_end|>"),
             .. Enumerable.Range(0, QwenExtras).Select(static i => new AddedToken(QwenSpecial + 3 + i, $"<|extra_{i}|>")),

@@ -31,8 +31,9 @@ public sealed record TokenizerFile(string Name, byte[] Bytes)
     internal static JsonDocument Json(string text) => JsonDocument.Parse(text, new JsonDocumentOptions { AllowDuplicateProperties = false });
 
     /// <summary>Makes one line of whatever reading a file at <paramref name="path"/> throws.</summary>
+    /// <param name="what">It should be, for messages.</param>
     /// <exception cref="CheckpointException">Reading failed.</exception>
-    internal static T Read<T>(string path, Func<T> read)
+    internal static T Read<T>(string path, Func<T> read, string what = "a tokenizer")
     {
         try
         {
@@ -44,11 +45,11 @@ public sealed record TokenizerFile(string Name, byte[] Bytes)
         }
         catch (DecoderFallbackException e)
         {
-            throw new CheckpointException(path, "is not a tokenizer: its bytes are not UTF-8", inner: e);
+            throw new CheckpointException(path, $"is not {what}: its bytes are not UTF-8", inner: e);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or ArgumentException)
         {
-            throw new CheckpointException(path, $"is not a tokenizer: {e.Message}", inner: e);
+            throw new CheckpointException(path, $"is not {what}: {e.Message}", inner: e);
         }
     }
 }

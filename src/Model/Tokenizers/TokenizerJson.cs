@@ -20,31 +20,9 @@ internal static class TokenizerJson
     public static string Bytes(IReadOnlyList<string> vocab, IEnumerable<(string Left, string Right)> merges, IReadOnlyList<string> special, string? pattern,
         string? before)
     {
-        JsonNode preTokenizer = pattern is null ? Level(cuts: true) : new JsonObject
-        {
-            ["type"] = "Sequence",
-            ["pretokenizers"] = new JsonArray(
-                new JsonObject
-                {
-                    ["type"] = "Split",
-                    ["pattern"] = new JsonObject { ["Regex"] = pattern },
-                    ["behavior"] = "Isolated",
-                    ["invert"] = false,
-                },
-                Level(cuts: false)),
-        };
-        JsonArray added = [.. special.Index().Select(JsonNode (token) => new JsonObject
-        {
-            ["id"] = vocab.Count + token.Index,
-            ["content"] = token.Item,
-            ["single_word"] = false,
-            ["lstrip"] = false,
-            ["rstrip"] = false,
-            ["normalized"] = false,
-            ["special"] = true,
-        })];
+        JsonArray added = [.. special.Index().Select(token => Added(vocab.Count + token.Index, token.Item, special: true))];
         JsonObject? template = before is null ? null : Before(before, vocab.Count + special.ToList().IndexOf(before));
-        return Write(added, preTokenizer, Level(cuts: true), vocab, merges, template);
+        return Write(added, Cut(pattern), Level(cuts: true), vocab, merges, template);
     }
 
     /// <summary>The template that puts a token before a text, and before the second of two.</summary>
@@ -65,12 +43,43 @@ internal static class TokenizerJson
         static JsonObject Text(string name, int type) => new() { ["Sequence"] = new JsonObject { ["id"] = name, ["type_id"] = type } };
     }
 
-    private static JsonObject Level(bool cuts) => new()
+    /// <summary>A pre_tokenizer for BPE on bytes.</summary>
+    /// <param name="pattern">What a word is; null for GPT-2's.</param>
+    /// <param name="thenGpt2">The pattern's words are then cut into GPT-2's.</param>
+    public static JsonObject Cut(string? pattern, bool thenGpt2 = false) => pattern is null ? Level(cuts: true) : new JsonObject
+    {
+        ["type"] = "Sequence",
+        ["pretokenizers"] = new JsonArray(
+            new JsonObject
+            {
+                ["type"] = "Split",
+                ["pattern"] = new JsonObject { ["Regex"] = pattern },
+                ["behavior"] = "Isolated",
+                ["invert"] = false,
+            },
+            Level(thenGpt2)),
+    };
+
+    /// <summary>The step that spells bytes as characters, as a pre_tokenizer, and back, as a decoder.</summary>
+    /// <param name="cuts">It cuts a text into GPT-2's words before.</param>
+    public static JsonObject Level(bool cuts) => new()
     {
         ["type"] = "ByteLevel",
         ["add_prefix_space"] = false,
         ["trim_offsets"] = true,
         ["use_regex"] = cuts,
+    };
+
+    /// <summary>An entry of added_tokens.</summary>
+    public static JsonObject Added(int id, string token, bool special) => new()
+    {
+        ["id"] = id,
+        ["content"] = token,
+        ["single_word"] = false,
+        ["lstrip"] = false,
+        ["rstrip"] = false,
+        ["normalized"] = false,
+        ["special"] = special,
     };
 
     private static string Write(JsonArray added, JsonNode? preTokenizer, JsonNode decoder, IEnumerable<string> tokens,

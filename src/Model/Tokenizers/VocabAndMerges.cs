@@ -16,7 +16,7 @@ internal static class VocabAndMerges
         (WordPattern words, Func<string, string> normalize) = config.Class switch
         {
             null or "GPT2Tokenizer" or "CodeGenTokenizer" => (WordPattern.Gpt2, static text => text),
-            "Qwen2Tokenizer" => (WordPattern.Parse(Tiktoken.QwenWords), (Func<string, string>)Nfc.Normalize),
+            "Qwen2Tokenizer" => (WordPattern.Parse(KnownWords.Qwen), (Func<string, string>)Nfc.Normalize),
             var other => throw new InvalidDataException($"the words of a {other} are not known: give a tokenizer.json, or the tokenizer_class GPT2Tokenizer or Qwen2Tokenizer"),
         };
         Dictionary<string, int> ids = BpeModel.ReadVocab(vocab);

@@ -11,9 +11,6 @@ public sealed record TokenizerChoice(string Separator, Func<string, Tokenizer> M
     /// <summary>Cuts documents apart in the training text, and ends a generated one.</summary>
     public const string EndOfText = "<|endoftext|>";
 
-    /// <summary>GPT-4's words, shortened, but each digit by itself: numbers are then read and written alike.</summary>
-    private const string WordsAndDigits = @"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
     /// <summary>One token per character that the text has.</summary>
     public static TokenizerChoice Characters { get; } = new("\n", Tokenizer.TrainCharacters);
 
@@ -22,7 +19,7 @@ public sealed record TokenizerChoice(string Separator, Func<string, Tokenizer> M
     /// a prompt begins where another document ended, as they do.
     /// </summary>
     public static TokenizerChoice Bpe(int vocabSize) => new(EndOfText, text => BpeTrainer.Train(
-        [text], vocabSize, [EndOfText], WordsAndDigits, before: text.Contains(EndOfText, StringComparison.Ordinal) ? EndOfText : null));
+        [text], vocabSize, [EndOfText], KnownWords.Trained, before: text.Contains(EndOfText, StringComparison.Ordinal) ? EndOfText : null));
 
     /// <summary>A choice from a word.</summary>
     /// <param name="text"><c>characters</c>, <c>bpe:SIZE</c>, the path of a tokenizer.json or of another of <see cref="TokenizerSource"/>'s files, or a folder with one.</param>

@@ -28,5 +28,9 @@ internal sealed class FileReplacement : IDisposable
 
     public void Commit() => File.Move(_temporary, Path, overwrite: true);
 
-    public void Dispose() => File.Delete(_temporary);
+    public void Dispose()
+    {
+        if (File.Exists(_temporary))   // where its folder is missing, deleting would hide that
+            File.Delete(_temporary);
+    }
 }

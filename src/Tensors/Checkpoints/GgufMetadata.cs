@@ -36,26 +36,25 @@ public sealed unsafe class GgufMetadata
         for (ulong i = 0; i < count; i++)
         {
             string key = cursor.String($"the key of metadata {i + 1} of {count}", LongestKey);
-            Value value = Walk(ref cursor, TypeOf(ref cursor, key), key, depth: 0);
+            string what = CheckpointException.Quote(key);   // once for all of a value's parts, of which there may be as many as bytes
+            Value value = Walk(ref cursor, TypeOf(ref cursor, what), what, depth: 0);
             if (!metadata._values.TryAdd(key, value))
-                throw cursor.Refuse($"the key {CheckpointException.Quote(key)} appears twice");
+                throw cursor.Refuse($"the key {what} appears twice");
             metadata._keys.Add(key);
         }
         return metadata;
     }
 
-    private static GgufType TypeOf(ref GgufCursor cursor, string key)
+    private static GgufType TypeOf(ref GgufCursor cursor, string what)
     {
-        uint type = cursor.U32($"the type of {CheckpointException.Quote(key)}");
-        return type <= (uint)GgufType.F64
-            ? (GgufType)type
-            : throw cursor.Refuse($"{CheckpointException.Quote(key)} has the type {type}, which the format does not know");
+        uint type = cursor.U32(what);
+        return type <= (uint)GgufType.F64 ? (GgufType)type : throw cursor.Refuse($"{what} has the type {type}, which the format does not know");
     }
 
     /// <summary>Passes over a value that is all there.</summary>
-    private static Value Walk(ref GgufCursor cursor, GgufType type, string key, int depth)
+    /// <param name="what">Its key, for messages.</param>
+    private static Value Walk(ref GgufCursor cursor, GgufType type, string what, int depth)
     {
-        string what = CheckpointException.Quote(key);
         if (type == GgufType.String)
         {
             (long at, long bytes) = cursor.Text(what);
@@ -69,14 +68,14 @@ public sealed unsafe class GgufMetadata
         }
         if (depth == DeepestArray)
             throw cursor.Refuse($"{what} is nested deeper than {DeepestArray} arrays");
-        GgufType element = TypeOf(ref cursor, key);
-        ulong count = cursor.U64($"the length of {what}");
+        GgufType element = TypeOf(ref cursor, what);
+        ulong count = cursor.U64(what);
         long first = cursor.At;
         if (element.Size() > 0)
             cursor.Skip(count, element.Size(), what);
         else
             for (ulong i = 0; i < count; i++)   // each takes bytes of the file, so it ends
-                Walk(ref cursor, element, key, depth + 1);
+                Walk(ref cursor, element, what, depth + 1);
         return new Value(type, element, first, (long)count);
     }
 
@@ -101,10 +100,10 @@ public sealed unsafe class GgufMetadata
             : throw Wrong(key, v, $"an integer from {min} to {max}");
     }
 
-    /// <summary>A number, of whatever type.</summary>
-    /// <exception cref="CheckpointException">It is missing without a default, or of another type.</exception>
+    /// <summary>A finite number, of whatever type.</summary>
+    /// <exception cref="CheckpointException">It is missing without a default, of another type, or not finite in F32.</exception>
     public float Number(string key, float? absent = null) => !Find(key, out Value v) ? absent ?? throw Missing(key)
-        : Number(v.Type, v.At) ?? throw Wrong(key, v, "a number");
+        : Number(v.Type, v.At) is { } number && float.IsFinite(number) ? number : throw Wrong(key, v, "a finite number");
 
     /// <exception cref="CheckpointException">It is missing without a default, of another type, or neither 0 nor 1.</exception>
     public bool Bool(string key, bool? absent = null) => !Find(key, out Value v) ? absent ?? throw Missing(key)

@@ -1,5 +1,5 @@
 using System.Buffers;
-using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace MoeFromScratch.Tensors.Checkpoints;
@@ -26,63 +26,25 @@ public sealed class GgufMetadataBuilder
     }
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, int value)
-    {
-        Begin(key, GgufType.I32);
-        BinaryPrimitives.WriteInt32LittleEndian(Next(sizeof(int)), value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, int value) => Add(key, GgufType.I32, value);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, uint value)
-    {
-        Begin(key, GgufType.U32);
-        Write(value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, uint value) => Add(key, GgufType.U32, value);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, float value)
-    {
-        Begin(key, GgufType.F32);
-        BinaryPrimitives.WriteSingleLittleEndian(Next(sizeof(float)), value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, float value) => Add(key, GgufType.F32, value);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, bool value)
-    {
-        Begin(key, GgufType.Bool);
-        Next(1)[0] = value ? (byte)1 : (byte)0;
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, bool value) => Add(key, GgufType.Bool, value ? (byte)1 : (byte)0);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, IReadOnlyList<string> values)
-    {
-        BeginArray(key, GgufType.String, values.Count);
-        foreach (string value in values)
-            Write(value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, IReadOnlyList<string> values) => Add(key, GgufType.String, values, Write);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, IReadOnlyList<float> values)
-    {
-        BeginArray(key, GgufType.F32, values.Count);
-        foreach (float value in values)
-            BinaryPrimitives.WriteSingleLittleEndian(Next(sizeof(float)), value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, IReadOnlyList<float> values) => Add(key, GgufType.F32, values, Write);
 
     /// <inheritdoc cref="Add(string, string)"/>
-    public GgufMetadataBuilder Add(string key, IReadOnlyList<int> values)
-    {
-        BeginArray(key, GgufType.I32, values.Count);
-        foreach (int value in values)
-            BinaryPrimitives.WriteInt32LittleEndian(Next(sizeof(int)), value);
-        return this;
-    }
+    public GgufMetadataBuilder Add(string key, IReadOnlyList<int> values) => Add(key, GgufType.I32, values, Write);
 
     /// <summary>What a reader will find, to see before anything is written whether it means the same.</summary>
     /// <param name="file">For messages.</param>
@@ -94,11 +56,21 @@ public sealed class GgufMetadataBuilder
         return GgufMetadata.Parse(file, storage, ref cursor, (ulong)Count);
     }
 
-    private void BeginArray(string key, GgufType element, int count)
+    private GgufMetadataBuilder Add<T>(string key, GgufType type, T value) where T : unmanaged
+    {
+        Begin(key, type);
+        Write(value);
+        return this;
+    }
+
+    private GgufMetadataBuilder Add<T>(string key, GgufType element, IReadOnlyList<T> values, Action<T> write)
     {
         Begin(key, GgufType.Array);
         Write((uint)element);
-        Write((ulong)count);
+        Write((ulong)values.Count);
+        foreach (T value in values)
+            write(value);
+        return this;
     }
 
     private void Begin(string key, GgufType type)
@@ -118,14 +90,6 @@ public sealed class GgufMetadataBuilder
         _bytes.Write(utf8);
     }
 
-    private void Write(uint value) => BinaryPrimitives.WriteUInt32LittleEndian(Next(sizeof(uint)), value);
-
-    private void Write(ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(Next(sizeof(ulong)), value);
-
-    private Span<byte> Next(int bytes)
-    {
-        Span<byte> span = _bytes.GetSpan(bytes)[..bytes];
-        _bytes.Advance(bytes);
-        return span;
-    }
+    /// <summary>As it lies in memory: little-endian, as the host must be.</summary>
+    private void Write<T>(T value) where T : unmanaged => _bytes.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 }

@@ -7,9 +7,12 @@ public static class TensorConversion
 {
     private const int Chunk = 1 << 16;   // elements; whole blocks of every type
 
+    /// <summary>The types that elements can be converted to.</summary>
+    public static IReadOnlyList<DType> Targets { get; } = [DType.F32, DType.F16, DType.BF16, DType.Q8_0, DType.Q4_0];
+
     /// <summary>Whether elements can be read as F32 and, which needs whole blocks in each row, written as <paramref name="dtype"/>.</summary>
     public static bool CanBecome(DType dtype, DType from, Shape shape) => from == dtype
-        || ((from.IsWeight() || from.IsQuantised()) && (dtype.IsWeight() || dtype is DType.Q8_0 or DType.Q4_0) && shape.Cols % dtype.BlockLength() == 0);
+        || ((from.IsWeight() || from.IsQuantised()) && Targets.Contains(dtype) && shape.Cols % dtype.BlockLength() == 0);
 
     /// <summary>Writes a host tensor's elements: as they are where the type is the same, else through F32, rounded to nearest even.</summary>
     /// <exception cref="ArgumentException">There is no way from the one type to the other (<see cref="CanBecome"/>).</exception>

@@ -45,9 +45,13 @@ public sealed class HostileTokenizerTests : IDisposable
     [InlineData("normalizer", """{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"NFKC"}]}""", "type 'NFKC'")]
     [InlineData("normalizer", """{"type":"Replace","pattern":{"Regex":" +"},"content":""}""", "normalizer of the type 'Replace' with the pattern")]
     [InlineData("normalizer", """{"type":"Replace","pattern":{"String":""},"content":""}""", "normalizer of the type 'Replace' with the pattern")]
+    [InlineData("normalizer", """{"type":"Sequence","normalizers":[{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaa"},{"type":"Replace","pattern":{"String":"aa"},"content":"aaaaaaaaaaaaaaaaaaaa"}]}""",
+        "the normalizer may make a text more than 64 times as long")]
     [InlineData("normalizer", "7", "is not a tokenizer")]
     [InlineData("pre_tokenizer", """{"type":"Whitespace"}""", "a pre_tokenizer of the type 'Whitespace' is not supported")]
     [InlineData("pre_tokenizer", """{"type":"ByteLevel"}""", "is not a tokenizer")]
+    [InlineData("pre_tokenizer", """{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"},{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"}]}]}""",
+        "the pre_tokenizer may make a text more than 64 times as long")]
     [InlineData("pre_tokenizer", """{"type":"Split","pattern":{"Regex":"a"},"behavior":"MergedWithNext"}""", "behavior 'MergedWithNext'")]
     [InlineData("pre_tokenizer", """{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"}""", "the pattern ( is not valid")]
     [InlineData("pre_tokenizer", """{"type":"Split","pattern":{"Regex":"a++"},"behavior":"Isolated"}""", "a possessive quantifier")]
@@ -59,6 +63,7 @@ public sealed class HostileTokenizerTests : IDisposable
     [InlineData("post_processor", """{"type":"TemplateProcessing","single":[],"special_tokens":{}}""", "the text 0 times")]
     [InlineData("post_processor", """{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}},{"Sequence":{"id":"A"}}],"special_tokens":{"x":{"ids":[5]}}}""", "the id 5, which is no token's")]
     [InlineData("decoder", """{"type":"Metaspace"}""", "a decoder of the type 'Metaspace' is not supported")]
+    [InlineData("decoder", """{"type":"Replace","pattern":{"String":"a"},"content":"12345678901234567890123456789012345678901234567890123456789012345"}""", "the decoder may make a text more than 64 times as long")]
     [InlineData("decoder", """{"type":"Strip","content":"ab","start":1,"stop":0}""", "a Strip of 'ab'")]
     [InlineData("added_tokens", """[{"id":0,"content":"b"}]""", "collides")]
     [InlineData("added_tokens", """[{"id":1,"content":"a"}]""", "collides")]

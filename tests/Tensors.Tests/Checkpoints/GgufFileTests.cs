@@ -46,14 +46,28 @@ public sealed class GgufFileTests : IDisposable
         Assert.Equal([.. Enumerable.Range(0, 32).Select(static i => (float)i)], Blocks.Dequantise(file.Get("q")));
     }
 
+    /// <summary>Values are passed over, not made: arrays of strings, and of arrays under a long key, cost opening nothing each.</summary>
+    [Fact]
+    public void OpeningMakesNothingOfWhatNobodyAsksFor()
+    {
+        byte[] empty = [.. BitConverter.GetBytes(8u), .. BitConverter.GetBytes(0UL)];
+        byte[] bytes = new GgufBytes().Array(new string('k', 200), 9, [.. Enumerable.Repeat(empty, 20_000)]).Array("tokens", 8, [.. Enumerable.Repeat(GgufBytes.Text("a"), 20_000)]).Bytes();
+        Open(bytes).Dispose();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        using GgufFile file = GgufFile.Open(_folder["x.gguf"]);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, bytes.Length / 10);
+    }
+
     [Fact]
     public void ValuesOfAnotherTypeAreRefused()
     {
-        using GgufFile file = Open(new GgufBytes().String("s", "x").U32("n", 5).Value("b", 7, 2).Array("bad", 8, [.. BitConverter.GetBytes(1UL), 0xFF]));
+        using GgufFile file = Open(new GgufBytes().F32("nan", float.NaN).Value("huge", 12, BitConverter.GetBytes(1e300)).String("s", "x").U32("n", 5).Value("b", 7, 2).Array("bad", 8, [.. BitConverter.GetBytes(1UL), 0xFF]));
         TemporaryFolder.AssertRefused("s must be an integer from 0 to 9, not a string", () => file.Metadata.Integer("s", max: 9));
         TemporaryFolder.AssertRefused("n must be an integer from 6 to 9, not 5 (U32)", () => file.Metadata.Integer("n", 6, 9));
         TemporaryFolder.AssertRefused("n must be a string", () => file.Metadata.String("n"));
         TemporaryFolder.AssertRefused("b must be a bool, not a Bool of 2", () => file.Metadata.Bool("b"));
+        TemporaryFolder.AssertRefused("nan must be a finite number, not NaN (F32)", () => file.Metadata.Number("nan"));
+        TemporaryFolder.AssertRefused("huge must be a finite number", () => file.Metadata.Number("huge"));
         TemporaryFolder.AssertRefused("bad is not UTF-8", () => file.Metadata.Strings("bad"));
         TemporaryFolder.AssertRefused("missing is missing", () => file.Metadata.Number("missing"));
     }
@@ -69,6 +83,8 @@ public sealed class GgufFileTests : IDisposable
         using GgufFile file = GgufFile.Open(_folder["y.gguf"]);
         Assert.Equal(["y.gguf"], _folder.Files);
         Assert.Equal(("ä", 7L, -7L, 0.1f, true), (file.Metadata.String("s"), file.Metadata.Integer("u"), file.Metadata.Integer("i", min: -9), file.Metadata.Number("f"), file.Metadata.Bool("b")));
+        Assert.Equal([GgufType.String, GgufType.U32, GgufType.I32, GgufType.F32, GgufType.Bool], new[] { "s", "u", "i", "f", "b" }.Select(k => file.Metadata.TypeOf(k)!.Value));
+        Assert.Equal([GgufType.String, GgufType.F32, GgufType.I32], new[] { "texts", "floats", "ints" }.Select(k => file.Metadata.TypeOf(k, element: true)!.Value));
         Assert.Equal(["x", "▁y"], file.Metadata.Strings("texts"));
         Assert.Equal([1f, -2f], file.Metadata.Numbers("floats"));
         Assert.Equal([1, -2], file.Metadata.Integers("ints"));

@@ -63,6 +63,21 @@ public sealed class TorchFileTests : IDisposable
         TemporaryFolder.AssertRefused("there is no such tensor", () => file.Get("c"));
     }
 
+    /// <summary>Two of the same size, in the same storage, neither of them row by row.</summary>
+    [Fact]
+    public void CopiesAreEachTensorsOwn()
+    {
+        byte[] pickle = TorchPickler.Dictionary(static p =>
+        {
+            p.Text("a").Tensor("IntStorage", "0", 15, 0, [2, 2], [1, 2]);
+            p.Text("b").Tensor("IntStorage", "0", 15, 4, [2, 2], [1, 2]);
+        });
+        File.WriteAllBytes(_folder["x.bin"], TorchArchive.Make(pickle, ("0", Sixty)));
+        using TorchFile file = TorchFile.Open(_folder["x.bin"]);
+        Assert.Equal([0x03020100, 0x0B0A0908, 0x07060504, 0x0F0E0D0C], file.Get("a").Host<int>().ToArray());
+        Assert.Equal([0x13121110, 0x1B1A1918, 0x17161514, 0x1F1E1D1C], file.Get("b").Host<int>().ToArray());
+    }
+
     /// <summary>The opcodes that newer protocols have for the same: short texts, a frame, memoising by order, globals by name.</summary>
     [Fact]
     public void NewerProtocolsMeanTheSame()
