@@ -49,6 +49,28 @@ public sealed class TaskEvaluationTests : IDisposable
         Assert.Contains(result.Accuracies, static a => a.Value < 1);
     }
 
+    /// <summary>Of 1, 2, 3 and 4 bytes; the last one is two in UTF-16.</summary>
+    [Theory]
+    [InlineData("cat", 3, 3)]
+    [InlineData(" cat", 3, 3)]
+    [InlineData("  cat ", 5, 5)]
+    [InlineData(" aé東😀", 4, 10)]
+    public void LengthsAreThoseOfUnicode(string continuation, int characters, int bytes) =>
+        Assert.Equal((characters, bytes), TaskEvaluation.Length(continuation));
+
+    /// <summary>What stands before an empty context is the model's token for the beginning of a text.</summary>
+    [Fact]
+    public void AnEmptyContextIsTheBeginningOfAText()
+    {
+        using LanguageModel model = LanguageModel.Create(_backend, Tiny.Family("dynamic-moe"), _model.Config with { BosTokenId = 3 }, seed: 2, _model.Tokenizer);
+        using Scorer scorer = new(model);
+        TaskChoice[] choices = [.. Words.Select(static w => new TaskChoice("", w.TrimStart()))];
+        double[] logs = [.. choices.Select(c => Oracle.LogLikelihood(model, [3], model.Tokenizer!.Encode(c.Continuation)))];
+        TaskResult result = TaskEvaluation.Run(scorer, new TaskSet("empty", TaskMetric.Acc, [new TaskDocument("here", choices, Array.IndexOf(logs, logs.Max()))]));
+        Assert.Equal(1, result.Accuracies[0].Value);
+        Assert.Equal(1 + choices.Sum(static c => c.Continuation.Length - 1), result.Cost.Tokens);
+    }
+
     [Fact]
     public void OnlyTheFirstAreAsked()
     {
