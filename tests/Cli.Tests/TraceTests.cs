@@ -199,6 +199,7 @@ public sealed class TraceTests
         byte[] before = File.ReadAllBytes(folder["model.safetensors"]);
         string ids = folder.Write("ids.json", "[[1, 2]]");
         Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", folder["model.safetensors"]).RequireError("is a file of the checkpoint");
+        Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", folder["no/such"]).RequireError("--out", "cannot be written");
         Assert.Equal(before, File.ReadAllBytes(folder["model.safetensors"]));
     }
 

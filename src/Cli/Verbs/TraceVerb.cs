@@ -69,8 +69,7 @@ internal static class TraceVerb
             using IBackend backend = Common.Backend(r.GetValue(device)!, settings.Threads, r.GetValue(precision)!);
             ChoiceBackend? watched = second is null ? null : new(backend);
             Trace trace = Run(settings, watched ?? backend, forced);
-            using (FileStream file = new(path, FileMode.Create, FileAccess.Write))
-                SafetensorsWriter.Write(file, trace.Tensors);
+            Common.WriteFile(path, stream => SafetensorsWriter.Write(stream, trace.Tensors));
             Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {path}");
             if (watched is not null)
             {
@@ -87,10 +86,9 @@ internal static class TraceVerb
     /// <summary>A trace must not take the place of a file of the model it traces.</summary>
     private static void RequireOutside(string checkpoint, string output)
     {
-        if (output.Length == 0)
-            throw new ArgumentException("--out needs a file");
-        if (File.Exists(output) && Path.GetDirectoryName(Path.GetFullPath(output)) == Path.TrimEndingDirectorySeparator(Path.GetFullPath(checkpoint)))
+        if (output.Length > 0 && File.Exists(output) && Path.GetDirectoryName(Path.GetFullPath(output)) == Path.TrimEndingDirectorySeparator(Path.GetFullPath(checkpoint)))
             throw new ArgumentException($"--out {output} is a file of the checkpoint");
+        Common.RequireWritable("--out", output);
     }
 
     private static Trace Run(Settings s, IBackend backend, bool forced)
