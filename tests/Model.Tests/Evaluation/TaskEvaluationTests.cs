@@ -119,6 +119,28 @@ public sealed class TaskEvaluationTests : IDisposable
         Assert.Equal(1 + 1 - 1, Run(scorer, "Hel", "lo").Cost.Tokens);      // "Hello" is one token: no token is beyond the context's, so it is "lo" by itself
     }
 
+    /// <summary>A number that is cut otherwise than its end by itself.</summary>
+    [SkippableFact]
+    public void AContinuationIsCutAsItStandsInTheText()
+    {
+        Tokenizer tokenizer = Vocabularies.Load(Vocabularies.Gpt2);
+        using LanguageModel model = LanguageModel.Create(_backend, new DynamicMoe(), Tiny.Config("dynamic-moe") with { VocabSize = tokenizer.VocabSize }, 3, tokenizer);
+        int[] whole = tokenizer.Encode("1234");
+        Assert.NotEqual(tokenizer.Encode("234"), whole[1..]);
+        Assert.Equal(whole[1..], new RequestEncoder(model).Encode("here", "1", "234")!.Continuation);
+    }
+
+    [Fact]
+    public void WhatDoesNotFitIsCutOffAtTheBeginning()
+    {
+        string text = string.Concat(Enumerable.Repeat("the cat sat on the mat; ", 4))[..^2];        // 94 characters; the model's context is 64
+        Encoded encoded = new RequestEncoder(_model).Encode("here", text, " on")!;
+        int[] all = _model.Tokenizer!.Encode(text + " on");
+        Assert.True(encoded.IsTruncated);
+        Assert.Equal(all[^65..], encoded.Context.Concat(encoded.Continuation));
+        Assert.Equal(3, encoded.Continuation.Length);
+    }
+
     [Fact]
     public void LongContextsLoseTheirBeginning()
     {

@@ -57,6 +57,13 @@ public sealed class TaskFilesTests : IDisposable
         Assert.Equal([new TaskChoice("Q three", " x", "A")], task.Documents[1].Choices);
     }
 
+    [Fact]
+    public void ChoicesAreOrderedByIdx()
+    {
+        TaskSet task = TaskFiles.Read([Write("turned.jsonl", string.Join('\n', Requests.Split('\n').Reverse()))]).Single();
+        Assert.Equal([" x", " no yes", " x", " no yes"], task.Documents.Select(static d => string.Concat(d.Choices.Select(static c => c.Continuation))));
+    }
+
     /// <summary>Nobody says that document 100 is document 0 without its context.</summary>
     [Fact]
     public void WithoutAConfigAllDocumentsAreQuestions()
