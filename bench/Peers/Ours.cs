@@ -30,6 +30,9 @@ internal static class Ours
             case ["gemm", var t, var d, var n]:
                 Print("gemm", Gemm(cpu, Int(t), Int(d), Int(n)));
                 break;
+            case ["matvec", var type, var n, var d]:
+                Print("bandwidth", MatVec(cpu, Enum.Parse<DType>(type), Int(n), Int(d)));
+                break;
             case ["peak"]:
                 using (MachineLimits limits = new(Environment.ProcessorCount))
                     Print("gemm", Rate(() => 1e-9 * limits.MultiplyAdd(), 15));
@@ -67,6 +70,18 @@ internal static class Ours
         {
             cpu.Linear(x, w, y);
             return 2e-9 * t * d * n;
+        }, 15);
+    }
+
+    /// <summary>Gigabytes of weights that one row is multiplied with in a second, as in decoding.</summary>
+    private static double MatVec(IBackend cpu, DType type, int n, int d)
+    {
+        Tensor x = Inputs.Random(cpu, [1, d], 1), w = cpu.New([n, d], type), y = cpu.New([1, n]);
+        w.Host<byte>().Fill(0x2A);      // a small number in every type
+        return Rate(() =>
+        {
+            cpu.Linear(x, w, y);
+            return 1e-9 * w.Bytes;
         }, 15);
     }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Gpu;
@@ -95,11 +96,47 @@ internal static class Common
 
     public static void PrintJson(JsonNode json) => Console.Out.WriteLine(json.ToJsonString(Indented));
 
-    /// <summary>Replaces a file as a whole.</summary>
-    public static void WriteJson(string path, JsonNode json)
+    /// <summary>Refuses what could not be written at the end: nobody should learn that after an hour's work.</summary>
+    /// <exception cref="ArgumentException">A folder, a file in none, or one that may not be written; the message names the option.</exception>
+    public static void RequireWritable(string option, string path)
     {
-        string temporary = path + ".tmp";
-        File.WriteAllText(temporary, json.ToJsonString(Indented) + "\n");
-        File.Move(temporary, path, overwrite: true);
+        if (path.Length == 0)
+            throw new ArgumentException($"{option} needs a file");
+        try
+        {
+            if (Directory.Exists(path))
+                throw new IOException("it is a folder");
+            string target = Target(path);
+            new FileStream(target, FileMode.OpenOrCreate, FileAccess.Write).Dispose();
+            if (target != path)
+                File.Delete(target);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ArgumentException($"{option} '{path}' cannot be written: {e.Message}", e);
+        }
     }
+
+    public static void WriteJson(string path, JsonNode json) => WriteFile(path, stream => stream.Write(Encoding.UTF8.GetBytes(json.ToJsonString(Indented) + "\n")));
+
+    /// <summary>Writes a file that takes its place when it is whole.</summary>
+    public static void WriteFile(string path, Action<Stream> write)
+    {
+        string target = Target(path);
+        try
+        {
+            using (FileStream stream = new(target, FileMode.Create, FileAccess.Write))
+                write(stream);
+            if (target != path)
+                File.Move(target, path, overwrite: true);
+        }
+        catch when (target != path)
+        {
+            File.Delete(target);
+            throw;
+        }
+    }
+
+    /// <summary>Beside its place; but what is there and empty is written into, as it may be a device.</summary>
+    private static string Target(string path) => new FileInfo(path) is { Exists: true, Length: 0 } ? path : path + ".tmp";
 }

@@ -90,7 +90,7 @@ public sealed class LanguageModel : IDisposable
             model?.Transformer.Dispose();
             weights.Dispose();
             files.Dispose();
-            if (e is ArgumentException)
+            if (e is ArgumentException && routing is null or { IsEmpty: true })     // otherwise it may be the routing's
                 throw new CheckpointException(json.Path, e.Message, inner: e);
             throw;
         }
@@ -114,7 +114,7 @@ public sealed class LanguageModel : IDisposable
             model?.Transformer.Dispose();
             weights.Dispose();
             source.Dispose();
-            if (e is ArgumentException)
+            if (e is ArgumentException && routing is null or { IsEmpty: true })     // otherwise it may be the routing's
                 throw new CheckpointException(path, e.Message, inner: e);
             throw;
         }

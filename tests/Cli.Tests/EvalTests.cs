@@ -65,6 +65,28 @@ public sealed class EvalTests : IDisposable
         Assert.Contains("2.00 2.00 2.00 2.00", table.Output, StringComparison.Ordinal);
     }
 
+    /// <summary>Also those of a tokenizer that puts nothing before a text: its first letter is not predicted.</summary>
+    [Fact]
+    public void WhatFailsLaterLeavesTheResults()
+    {
+        string text = _folder.Write("text.txt", string.Concat(Enumerable.Repeat("the cat sat on the mat; ", 400))), json = _folder["results.json"];
+        Outcome train = Tool.Run("train", "--data", text, "--out", _folder["model"], "--steps", "1", "--batch-size", "1", "--tokenizer", "characters");
+        Assert.True(train.ExitCode == 0, train.Error);
+        string task = _folder.Write("unknown.jsonl", """{"context": "the", "continuations": [" 東"], "label": 0}""");
+        Tool.Run("eval", "-m", _folder["model"], "--text", text, "--tasks", task, "--json", json).RequireError("unknown.jsonl, line 1");
+        JsonNode results = JsonNode.Parse(File.ReadAllText(json))!;
+        Assert.True((bool)results["partial"]!);
+        Assert.Equal((int)results["texts"]![0]!["tokens"]!, (int)results["texts"]![0]!["bytes"]!);
+        Assert.Empty(results["tasks"]!.AsArray());
+    }
+
+    [Fact]
+    public void SpecialTokensComeBeforeAContext()
+    {
+        string task = _folder.Write("task.jsonl", """{"context": "a", "continuations": ["b"], "label": 0}""");
+        Assert.Equal(2, (int)Tool.Run("eval", "--tasks", task, "--json").Json["tasks"]![0]!["tokens_computed"]!);
+    }
+
     [SkippableFact]
     public void CtrlCGivesAPartialResult()
     {
@@ -99,13 +121,16 @@ public sealed class EvalTests : IDisposable
         Tool.Run("eval", "--text", text, "--batch-tokens", "many").RequireError("--batch-tokens", "many");
         Tool.Run("eval", "--text", text, "--task", "0").RequireError("does not route by task");
         Tool.Run("eval", "--text", text, "--sweep", "top-p=1..2").RequireError("no sweep of 'top-p'");
+        Tool.Run("eval", "--text", text, "--router-top-k", "9").RequireError("moe: top_k must lie between 1 and the number of experts 8, not be 9");
         Tool.Run("eval", "--text", text, "--sweep", "router-top-k=1..9").RequireError("router-top-k=9", "number of experts 8");
         Tool.Run("eval", "--text", text, "--router-top-p", "0").RequireError("--router-top-p must be above 0 and at most 1, not 0");
-        Tool.Run("eval", "--text", text, "--json", _folder["no/such/file"]).RequireError("--json");
+        Tool.Run("eval", "--text", text, "--json", _folder["no/such/file"]).RequireError("--json", "cannot be written");
+        Tool.Run("eval", "--text", text, "--json", Path.Combine(text, "x.json")).RequireError("--json", "cannot be written");
+        Tool.Run("eval", "--text", text, "--json", _folder.Path).RequireError("--json", "it is a folder");
         Tool.Run("eval", "--preset", "shakespeare-char").RequireError("shakespeare-char", "--text");
         Tool.Run("eval", "--preset", "other").RequireError("no preset 'other'", "built-in");
         Tool.Run("eval", "--tasks", _folder.Write("x.jsonl", "{}"), "--stride", "2").RequireError("--stride", "--text");
-        Tool.Run("eval", "--tasks", _folder["x.jsonl"]).RequireError("x.jsonl: line 1: context is missing");
+        Tool.Run("eval", "--tasks", _folder["x.jsonl"]).RequireError("x.jsonl, line 1: context is missing");
         Tool.Run("eval", "--tasks", _folder["y.jsonl"]).RequireError("y.jsonl", "no such file");
     }
 

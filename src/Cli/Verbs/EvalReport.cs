@@ -17,6 +17,9 @@ internal sealed class EvalReport(bool isSweep, bool prints)
     private readonly bool _terminal = !Console.IsErrorRedirected;
     private bool? _inTasks;
 
+    /// <summary>Whether there is anything that an error must not take away.</summary>
+    public bool HasResults => _points.Count > 0;
+
     public void Begin(string folder, LanguageModel model)
     {
         _all["model"] = folder;
@@ -47,7 +50,7 @@ internal sealed class EvalReport(bool isSweep, bool prints)
         };
         Add(json, r.Cost);
         Point(setting).Texts.Add((JsonNode)json);
-        Row(tasks: false, setting, name, r.IsPartial, Invariant($"{r.Tokens,10:n0}{r.NatsPerToken,11:f4}{r.Perplexity,12:f3}{r.BitsPerByte,10:f4}"), r.Cost);
+        Row(tasks: false, setting, name, r.IsPartial, Invariant($"{r.Tokens,10:n0}{r.NatsPerToken,11:f4} {r.Perplexity,11:f3}{r.BitsPerByte,10:f4}"), r.Cost);
     }
 
     public void Add(string setting, TaskResult r)
@@ -72,7 +75,7 @@ internal sealed class EvalReport(bool isSweep, bool prints)
         Row(tasks: true, setting, r.Name, r.IsPartial, Invariant($"{r.Documents,6:n0}{Share(r.Chance),8}")
             + string.Concat(Shown.Select(m => $"{Value(r, m),15}")), r.Cost);
         if (prints && r.Skipped + r.Truncated > 0)
-            Console.WriteLine(Invariant($"    {r.Skipped:n0} questions left out, an answer is longer than the model's context; {r.Truncated:n0} that lost the beginning of theirs"));
+            Console.WriteLine(Invariant($"    longer than the model's context: an answer of {r.Skipped:n0}, left out; the context of {r.Truncated:n0}, which lost its beginning"));
     }
 
     /// <param name="file">Where the JSON goes; null for standard output, if it goes anywhere.</param>

@@ -76,45 +76,61 @@ internal static class EvalVerb
             throw new ArgumentException("there is nothing to evaluate: name texts with --text, tasks with --tasks, or a preset with --preset");
         if (!reads && (s.Window > 0 || s.Stride > 0 || s.Validation))
             throw new ArgumentException("--window, --stride and --validation are for texts: name one with --text or --preset");
-        if (s.Json is not (null or StandardOutput) && (Directory.Exists(s.Json) || Path.GetDirectoryName(Path.GetFullPath(s.Json)) is not { } folder || !Directory.Exists(folder)))
-            throw new ArgumentException($"--json '{s.Json}' is no file in a folder that is there");
+        if (s.Json is not (null or StandardOutput))
+            Common.RequireWritable("--json", s.Json);
     }
 
     private static int Run(Settings s, IBackend backend)
     {
         IReadOnlyList<TaskSet> tasks = TaskFiles.Read(s.Tasks);
-        IReadOnlyList<SweepPoint> points = s.Sweep is null ? [new SweepPoint("", s.Routing)] : RoutingSweep.Parse(s.Sweep, s.Routing);
-        IReadOnlyList<Text> texts;
+        IReadOnlyList<SweepPoint> points = s.Sweep is null ? [] : RoutingSweep.Parse(s.Sweep, s.Routing);
         using StopSignal stop = new();
         EvalReport report = new(isSweep: s.Sweep is not null, prints: s.Json != StandardOutput);
-        using (LanguageModel plain = LanguageModel.Load(s.Folder, backend))
+        try
         {
-            RoutingSweep.Check(plain.Config, points);
-            Tokenizer tokenizer = plain.Tokenizer ?? throw new ArgumentException($"{s.Folder} has no tokenizer ({TokenizerSource.Kinds}), without which there are no tokens to evaluate");
+            Evaluate(s, backend, tasks, points, report, stop.Token);
+        }
+        catch when (report.HasResults)      // they took their time: the error follows them
+        {
+            End(partial: true);
+            throw;
+        }
+        End(stop.Token.IsCancellationRequested);
+        return stop.Token.IsCancellationRequested ? Program.Interrupted : Program.Success;
+
+        void End(bool partial) => report.End(partial, s.Json is StandardOutput ? null : s.Json);
+    }
+
+    private static void Evaluate(Settings s, IBackend backend, IReadOnlyList<TaskSet> tasks, IReadOnlyList<SweepPoint> points, EvalReport report, CancellationToken stop)
+    {
+        IReadOnlyList<Text> texts;
+        using (LanguageModel model = LanguageModel.Load(s.Folder, backend, routing: s.Sweep is null ? s.Routing : null))
+        {
+            RoutingSweep.Check(model.Config, points);
+            Tokenizer tokenizer = model.Tokenizer ?? throw new ArgumentException($"{s.Folder} has no tokenizer ({TokenizerSource.Kinds}), without which there are no tokens to evaluate");
             texts = Texts(s, tokenizer);
-            report.Begin(s.Folder, plain);
+            report.Begin(s.Folder, model);
+            if (s.Sweep is null)
+                Evaluate(s, "", model, tasks, texts, report, stop);
         }
         foreach (SweepPoint point in points)
         {
-            if (stop.Token.IsCancellationRequested)
+            if (stop.IsCancellationRequested)
                 break;
             using LanguageModel model = LanguageModel.Load(s.Folder, backend, routing: point.Routing);
-            Evaluate(s, point, model, tasks, texts, report, stop.Token);
+            Evaluate(s, point.Setting, model, tasks, texts, report, stop);
         }
-        bool partial = stop.Token.IsCancellationRequested;
-        report.End(partial, s.Json is StandardOutput ? null : s.Json);
-        return partial ? Program.Interrupted : Program.Success;
     }
 
-    private static void Evaluate(Settings s, SweepPoint point, LanguageModel model, IReadOnlyList<TaskSet> tasks, IReadOnlyList<Text> texts, EvalReport report, CancellationToken stop)
+    private static void Evaluate(Settings s, string setting, LanguageModel model, IReadOnlyList<TaskSet> tasks, IReadOnlyList<Text> texts, EvalReport report, CancellationToken stop)
     {
         using Scorer scorer = new(model, s.BatchTokens, s.Task);
         foreach (Text text in texts)
             if (!stop.IsCancellationRequested)
-                report.Add(point.Setting, text.Name, Perplexity.Of(scorer, text.Tokens, text.Bytes, s.Window, s.Stride, s.Limit, report.Progress(point.Setting, text.Name), stop));
+                report.Add(setting, text.Name, Perplexity.Of(scorer, text.Tokens, text.Bytes, s.Window, s.Stride, s.Limit, report.Progress(setting, text.Name), stop));
         foreach (TaskSet task in tasks)
             if (!stop.IsCancellationRequested)
-                report.Add(point.Setting, TaskEvaluation.Run(scorer, task, s.Limit, report.Progress(point.Setting, task.Name), stop));
+                report.Add(setting, TaskEvaluation.Run(scorer, task, s.Limit, report.Progress(setting, task.Name), stop));
     }
 
     private static IReadOnlyList<Text> Texts(Settings s, Tokenizer tokenizer)

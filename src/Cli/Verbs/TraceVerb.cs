@@ -72,7 +72,7 @@ internal static class TraceVerb
             using IBackend backend = Common.Backend(r.GetValue(device)!, settings.Threads, r.GetValue(precision)!);
             ChoiceBackend? watched = second is null ? null : new(backend);
             Trace trace = Run(settings, watched ?? backend, forced);
-            SafetensorsWriter.Write(path, trace.Tensors);
+            Common.WriteFile(path, stream => SafetensorsWriter.Write(stream, trace.Tensors));
             Console.Error.WriteLine($"{trace.Tensors.Count} tensors written to {path}");
             if (watched is not null)
             {
@@ -95,6 +95,7 @@ internal static class TraceVerb
             throw new ArgumentException($"--out {output} is a file of the checkpoint, or would be taken for one: choose another folder");
         if (File.Exists(output) && !overwrite)
             throw new ArgumentException($"{output} is there already; replace it with --overwrite, or choose another file");
+        Common.RequireWritable("--out", output);
     }
 
     private static Trace Run(Settings s, IBackend backend, bool forced)

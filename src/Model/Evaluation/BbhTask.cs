@@ -11,7 +11,7 @@ internal static partial class BbhTask
 {
     public static IReadOnlyList<TaskDocument> Read(JsonPlace file) =>
     [
-        .. file.List("examples").Select((example, i) => example.ValueKind == System.Text.Json.JsonValueKind.Object
+        .. file.Filled("examples").Select((example, i) => example.ValueKind == System.Text.Json.JsonValueKind.Object
             ? Document(new JsonPlace($"{file.Place}: example {i + 1}", example))
             : throw file.Refused($"example {i + 1} must be an object")),
     ];

@@ -23,9 +23,9 @@ public static class RoutingSweep
         string name = parts[0];
         decimal step = name == TopP ? 0.1m : 1;
         if (end.Length is not (1 or 2) || !Number(range[0], out decimal from) || !Number(end[0], out decimal to) || (end.Length == 2 && !Number(end[1], out step))
-            || from > to || step <= 0 || (to - from) / step >= MostPoints)
+            || from > to || step <= 0 || to - from >= MostPoints * step)
             throw new ArgumentException($"'{text}' is no sweep: write {TopP}=0.1..0.9, with a step {TopP}=0.1..0.9:0.2, {TopK}=1..4 or {MaxExperts}=1..8");
-        if (name != TopP && (from % 1 != 0 || step % 1 != 0 || to > int.MaxValue))
+        if (name != TopP && (from % 1 != 0 || step % 1 != 0))
             throw new ArgumentException($"'{text}': {name} is a number of experts, not a fraction");
         bool isFixed = name switch
         {
@@ -46,7 +46,7 @@ public static class RoutingSweep
             }));
         return points;
 
-        static bool Number(string part, out decimal value) => decimal.TryParse(part, Style, CultureInfo.InvariantCulture, out value);
+        static bool Number(string part, out decimal value) => decimal.TryParse(part, Style, CultureInfo.InvariantCulture, out value) && value <= int.MaxValue;
     }
 
     /// <summary>Refuses points that the model's routers do not have, before the first of them is run.</summary>

@@ -59,7 +59,11 @@ public sealed class Scorer : IDisposable
     /// <param name="Index">The context's.</param>
     /// <param name="First">The first of its continuations here.</param>
     /// <param name="Longest">Tokens of the longest sequence: context and continuation less its last token, which nothing follows.</param>
-    private sealed record Item(int Index, int First, int[] Context, IReadOnlyList<int[]> Continuations, int Longest);
+    private sealed record Item(int Index, int First, int[] Context, IReadOnlyList<int[]> Continuations, int Longest)
+    {
+        /// <summary>Logits that are computed at once: of all continuations' first tokens, and of the rest of the first.</summary>
+        public int LogitRows => Continuations.Count - 1 + Continuations[0].Length;
+    }
 
     /// <summary>The log-likelihood of each continuation of each context; null for contexts that were not reached before the stop.</summary>
     /// <param name="cost">Takes what the passes cost.</param>
@@ -107,20 +111,23 @@ public sealed class Scorer : IDisposable
             : context.Continuations.Select((c, i) => new Item(index, i, context.Tokens, [c], context.Tokens.Length - 1 + c.Length));
     }
 
-    /// <summary>As many as there is room for, of one rotary form: that goes by the longest sequence of a pass.</summary>
+    /// <summary>
+    /// As many as there is room for, of one rotary form: that goes by the longest sequence of a pass, which is its first. The cache has as much room for each.
+    /// </summary>
     private IEnumerable<List<Item>> Passes(IEnumerable<Item> items)
     {
         List<Item> pass = [];
-        long tokens = 0;
+        long rows = 0;
         foreach (Item item in items)
         {
-            if (pass.Count > 0 && (_alone || tokens + item.Longest > BatchTokens || !ReferenceEquals(Form(item.Longest), Form(pass[0].Longest))))
+            if (pass.Count > 0 && (_alone || (pass.Count + 1L) * pass[0].Longest > BatchTokens || rows + item.LogitRows > BatchTokens
+                || !ReferenceEquals(Form(item.Longest), Form(pass[0].Longest))))
             {
                 yield return pass;
-                (pass, tokens) = ([], 0);
+                (pass, rows) = ([], 0);
             }
             pass.Add(item);
-            tokens += item.Longest;
+            rows += item.LogitRows;
         }
         if (pass.Count > 0)
             yield return pass;

@@ -65,15 +65,20 @@ public static class TaskEvaluation
             double[] scores = [.. Logs.Select((log, i) => metric switch
             {
                 TaskMetric.AccPerToken => log / Tokens[i],
-                TaskMetric.AccPerChar => log / Measured(i).EnumerateRunes().Count(),
-                TaskMetric.AccPerByte => log / Encoding.UTF8.GetByteCount(Measured(i)),
+                TaskMetric.AccPerChar => log / Length(Document.Choices[i].Continuation).Characters,
+                TaskMetric.AccPerByte => log / Length(Document.Choices[i].Continuation).Bytes,
                 TaskMetric.AccUncond => log - Unconditional![i],
                 _ => log,
             })];
             return Array.IndexOf(scores, scores.Max());
         }
+    }
 
-        private string Measured(int choice) => Document.Choices[choice].Continuation is [' ', .. var rest] ? rest : Document.Choices[choice].Continuation;
+    /// <summary>A continuation's length, less one leading space, in Unicode characters and in UTF-8 bytes.</summary>
+    internal static (int Characters, int Bytes) Length(string continuation)
+    {
+        string text = continuation is [' ', .. var rest] ? rest : continuation;
+        return (text.EnumerateRunes().Count(), Encoding.UTF8.GetByteCount(text));
     }
 
     /// <summary>Of each question, the log-likelihood of each choice; null where the scorer was stopped before.</summary>

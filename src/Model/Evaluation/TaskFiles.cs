@@ -1,6 +1,6 @@
 using System.IO.Compression;
-using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 using MoeFromScratch.Tensors.Checkpoints;
 
 namespace MoeFromScratch.Model.Evaluation;
@@ -17,7 +17,6 @@ public static class TaskFiles
 {
     private const string ConfigFile = "config.json";
     private const int MaxBytes = 1 << 30;
-    private static readonly UTF8Encoding StrictUtf8 = new(false, throwOnInvalidBytes: true);
 
     /// <summary>The tasks that files and folders hold, in their order, a folder's by name.</summary>
     /// <exception cref="CheckpointException">No such file, no task in a folder, or a malformed one; the message names file and line.</exception>
@@ -47,17 +46,14 @@ public static class TaskFiles
         {
             string name = NameOf(file);
             if (!IsLines(file))
-                return new TaskSet(name, TaskMetric.Acc, BbhTask.Read(new JsonPlace(file, Parse(file, ReadText(file)))));
-            List<JsonPlace> lines = [];
-            foreach ((int i, string line) in ReadText(file).Split('\n').Index())
-                if (!string.IsNullOrWhiteSpace(line))
-                    lines.Add(new JsonPlace($"{file}: line {i + 1}", Parse($"{file}: line {i + 1}", line)));
-            if (lines.Count == 0)
+                return new TaskSet(name, TaskMetric.Acc, BbhTask.Read(Parse(file, ReadAll(file))));
+            JsonPlace[] lines = [.. JsonLines.Of(file, ReadAll(file)).Select(static l => Parse(l.Place, l.Text))];
+            if (lines.Length == 0)
                 throw new CheckpointException(file, "is empty");
             if (!lines[0].Has("request"))
                 return new TaskSet(name, TaskMetric.Acc, [.. lines.Select(Simple)]);
             string config = Path.Combine(Path.GetDirectoryName(file)!, ConfigFile);
-            return RequestTask.Read(name, lines, File.Exists(config) ? new JsonPlace(config, Parse(config, ReadText(config))) : null);
+            return RequestTask.Read(name, lines, File.Exists(config) ? Parse(config, ReadAll(config)) : null);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {
@@ -72,20 +68,20 @@ public static class TaskFiles
         return json.Document(choices, json.Int("label"));
     }
 
-    private static JsonElement Parse(string place, string text)
+    private static JsonPlace Parse(string place, ReadOnlyMemory<byte> text)
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(text, new JsonDocumentOptions { AllowDuplicateProperties = false });
-            return document.RootElement.ValueKind == JsonValueKind.Object ? document.RootElement.Clone() : throw new CheckpointException(place, "is not a JSON object");
+            JsonElement json = JsonLines.Parse(text);
+            return json.ValueKind == JsonValueKind.Object ? new JsonPlace(place, json) : throw new CheckpointException(place, "is not a JSON object");
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
+        catch (JsonException e)
         {
-            throw new CheckpointException(place, $"is not valid JSON: {(e.Message.Length > 200 ? e.Message[..200] + "…" : e.Message)}", inner: e);   // it quotes the file
+            throw new CheckpointException(e.LineNumber > 0 ? $"{place}, line {e.LineNumber + 1}" : place, $"is not valid JSON{JsonLines.Where(e)}", inner: e);
         }
     }
 
-    private static string ReadText(string file)
+    private static ReadOnlyMemory<byte> ReadAll(string file)
     {
         using FileStream stream = File.OpenRead(file);
         using Stream plain = file.EndsWith(".gz", StringComparison.Ordinal) ? new GZipStream(stream, CompressionMode.Decompress) : stream;
@@ -97,14 +93,8 @@ public static class TaskFiles
             if (bytes.Length > MaxBytes)
                 throw new CheckpointException(file, $"has more than {MaxBytes:n0} bytes of text");
         }
-        try
-        {
-            return StrictUtf8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length).TrimStart('\uFEFF');
-        }
-        catch (DecoderFallbackException e)
-        {
-            throw new CheckpointException(file, "is not UTF-8 text", inner: e);
-        }
+        ReadOnlyMemory<byte> all = bytes.GetBuffer().AsMemory(0, (int)bytes.Length);
+        return Utf8.IsValid(all.Span) ? JsonLines.WithoutMark(all) : throw new CheckpointException(file, "is not UTF-8 text");
     }
 }
 
@@ -118,6 +108,9 @@ internal sealed record JsonPlace(string Place, JsonElement Json)
     public int Int(string key) => Find(key, JsonValueKind.Number, "an integer").TryGetInt32(out int number) ? number : throw Refused($"{key} must be an integer");
 
     public IEnumerable<JsonElement> List(string key) => Find(key, JsonValueKind.Array, "a list").EnumerateArray();
+
+    /// <summary>A list that is not empty.</summary>
+    public JsonElement[] Filled(string key) => List(key).ToArray() is { Length: > 0 } list ? list : throw Refused($"{key} is empty");
 
     public JsonPlace Object(string key) => new($"{Place}: {key}", Find(key, JsonValueKind.Object, "an object"));
 

@@ -13,6 +13,9 @@ namespace MoeFromScratch.Model.Moe;
 /// <param name="MaxExperts">A limit to Top-P.</param>
 public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int> TopK, IReadOnlyList<int> MaxExperts)
 {
+    /// <summary>Whether it leaves every choice as it is.</summary>
+    public bool IsEmpty => TopP.Count + TopK.Count + MaxExperts.Count == 0;
+
     /// <summary>The model with these routers.</summary>
     /// <exception cref="ArgumentException">Both top-p and top-k, a limit without top-p, values out of range, not one per layer, or a model without routers.</exception>
     public ModelConfig Apply(ModelConfig model)
@@ -26,7 +29,7 @@ public sealed record RoutingOptions(IReadOnlyList<float> TopP, IReadOnlyList<int
         if (TopP.Count > 0 && TopK.Count > 0)
             throw new ArgumentException("a router goes by top-p or by top-k, not by both");
         int layers = model.Layers.Count(static l => l is MoeConfig), at = 0;
-        if (TopP.Count + TopK.Count + MaxExperts.Count == 0)
+        if (IsEmpty)
             return model;
         if (layers == 0)
             throw new ArgumentException("the model is dense: it has no router whose top-p, top-k or max-experts could change");

@@ -39,7 +39,7 @@ public static partial class SafetensorsWriter
         replacement.Commit();
     }
 
-    /// <summary>Writes into a stream, for outputs that are no checkpoint and need not be replaced as a whole.</summary>
+    /// <summary>Writes into a stream, for outputs that are no checkpoint.</summary>
     /// <inheritdoc cref="Write(string, IReadOnlyList{ValueTuple{string, Tensor}}, IReadOnlyDictionary{string, string}?)"/>
     public static void Write(Stream stream, IReadOnlyList<(string Name, Tensor Tensor)> tensors)
     {

@@ -42,7 +42,7 @@ internal static unsafe class BlockDots<V> where V : struct, ILanes<V>
         V a0 = V.Of(0), a1 = a0, a2 = a0, a3 = a0;
         for (float* last = x + d; x < last; x += L, w0 += TBlock.Bytes, w1 += TBlock.Bytes, w2 += TBlock.Bytes, w3 += TBlock.Bytes)
         {
-            Fetch<TBlock>(ref ahead, end);
+            Fetch(4 * TBlock.Bytes, ref ahead, end);
             Step<TBlock>(x, w0, ref a0);
             Step<TBlock>(x, w1, ref a1);
             Step<TBlock>(x, w2, ref a2);
@@ -58,7 +58,7 @@ internal static unsafe class BlockDots<V> where V : struct, ILanes<V>
         V a0 = V.Of(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
         for (float* last = x + d; x < last; x += L, w0 += TBlock.Bytes, w1 += TBlock.Bytes, w2 += TBlock.Bytes, w3 += TBlock.Bytes)
         {
-            Fetch<TBlock>(ref ahead, end);
+            Fetch(4 * TBlock.Bytes, ref ahead, end);
             Step<TBlock>(x, x + xStride, w0, ref a0, ref b0);
             Step<TBlock>(x, x + xStride, w1, ref a1, ref b1);
             Step<TBlock>(x, x + xStride, w2, ref a2, ref b2);
@@ -76,7 +76,7 @@ internal static unsafe class BlockDots<V> where V : struct, ILanes<V>
         V a0 = V.Of(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0, c0 = a0, c1 = a0, c2 = a0, c3 = a0;
         for (float* last = x + d; x < last; x += L, w0 += TBlock.Bytes, w1 += TBlock.Bytes, w2 += TBlock.Bytes, w3 += TBlock.Bytes)
         {
-            Fetch<TBlock>(ref ahead, end);
+            Fetch(4 * TBlock.Bytes, ref ahead, end);
             Step<TBlock>(x, x + xStride, x + 2 * xStride, w0, ref a0, ref b0, ref c0);
             Step<TBlock>(x, x + xStride, x + 2 * xStride, w1, ref a1, ref b1, ref c1);
             Step<TBlock>(x, x + xStride, x + 2 * xStride, w2, ref a2, ref b2, ref c2);
@@ -97,15 +97,15 @@ internal static unsafe class BlockDots<V> where V : struct, ILanes<V>
             Prefetch.Read(w);
     }
 
-    /// <summary>Asks for as many bytes as four blocks are, far ahead of where the four rows are read; another worker reads what lies behind the end.</summary>
+    /// <summary>Asks for as many bytes as are read next, far ahead of them; another worker reads what lies behind the end.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fetch<TBlock>(ref byte* ahead, byte* end) where TBlock : IBlock
+    private static void Fetch(int bytes, ref byte* ahead, byte* end)
     {
         if (ahead >= end)
             return;
-        for (int i = 0; i < 4 * TBlock.Bytes; i += 64)   // every line that they touch: 72 bytes are more than one
+        for (int i = 0; i < bytes; i += 64)   // every line that they touch: 72 bytes are more than one
             Prefetch.Read(ahead + i);
-        ahead += 4 * TBlock.Bytes;
+        ahead += bytes;
     }
 
     /// <summary>a += d · Σ x · q over a block.</summary>
@@ -168,24 +168,30 @@ internal static unsafe class BlockDots<V> where V : struct, ILanes<V>
         V.MulAdd(sum2, d, ref c);
     }
 
-    /// <summary>One dot product for each row of x with a row of long blocks, each widened once for all rows: y[m · yStride] = Σ_d x[m][d] · w[d].</summary>
-    public static void LongDots(DType type, int rows, float* x, long xStride, byte* w, int d, float* y, long yStride)
+    /// <summary>One dot product for each row of x with a row of long blocks, each widened once for all rows: y[m · yStride] = Σ_d x[m][d] · w[d]; w's run of rows ends at <paramref name="end"/>.</summary>
+    [SkipLocalsInit]
+    public static void LongDots(DType type, int rows, float* x, long xStride, byte* w, int d, float* y, long yStride, byte* end)
     {
-        float* wide = stackalloc float[LongL], sums = stackalloc float[rows * V.Count];
+        int bytes = type.BlockBytes();
+        byte* ahead = w + Ahead;
+        const int CacheLine = 64;
+        byte* room = stackalloc byte[(LongL + rows * V.Count) * sizeof(float) + CacheLine];
+        float* wide = (float*)((nint)(room + CacheLine - 1) & -CacheLine), sums = wide + LongL;      // no vector in two lines
         new Span<float>(sums, rows * V.Count).Clear();
         for (int k = 0; k < d; k += LongL)
         {
+            Fetch(bytes, ref ahead, end);
             BlockRows<V>.Widen(type, w, k, LongL, wide);
             for (int m = 0; m < rows; m++)
             {
                 float* line = x + m * xStride + k;
-                V low = V.Load(sums + m * V.Count), high = V.Of(0);
+                V low = V.Of(0), high = low;
                 for (int i = 0; i < LongL; i += 2 * V.Count)
                 {
                     V.MulAdd(V.Load(line + i), V.Load(wide + i), ref low);
                     V.MulAdd(V.Load(line + i + V.Count), V.Load(wide + i + V.Count), ref high);
                 }
-                (low + high).Store(sums + m * V.Count);
+                (V.Load(sums + m * V.Count) + (low + high)).Store(sums + m * V.Count);
             }
         }
         for (int m = 0; m < rows; m++)

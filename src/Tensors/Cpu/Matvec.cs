@@ -98,8 +98,10 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         private static void LongBlocks(Product* p, int piece)
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
+            byte* last = (byte*)p->B.Row(end);
+            BlockDots<V>.Begin((byte*)p->B.Row(n), last);
             for (; n < end; n++)
-                BlockDots<V>.LongDots(p->B.Type, p->M, Line(p, 0), p->A.Stride, (byte*)p->B.Row(n), p->K, p->C + n, p->CRow);
+                BlockDots<V>.LongDots(p->B.Type, p->M, Line(p, 0), p->A.Stride, (byte*)p->B.Row(n), p->K, p->C + n, p->CRow, last);
         }
 
         private static float* Line(Product* p, int m) => (float*)p->A.Row(m);

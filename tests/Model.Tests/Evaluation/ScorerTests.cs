@@ -188,6 +188,27 @@ public sealed class ScorerTests
         Assert.Equal(scorer.Score(requests)[3], sums[3]);
     }
 
+    /// <summary>Neither the cache, which has the longest sequence's room for each, nor the logits, one for each continuation, outgrow a pass.</summary>
+    [Fact]
+    public void PassesKeepToTheirRoom()
+    {
+        using IBackend backend = Machines.Make(Cpu);
+        using LanguageModel model = LanguageModel.Load(Golden.Folder("mixtral"), backend);
+        ScoredContext pair = new([1], [[2], [3]]), four = new([1], [[2], [3], [4], [5]]);
+        Assert.Equal(1, Passes(12, new([1, 2, 3, 4, 5, 6], [[7]]), new([1, 2, 3, 4, 5, 6], [[8]])));
+        Assert.Equal(2, Passes(12, new([1, 2, 3, 4, 5, 6, 7], [[8]]), pair, pair));
+        Assert.Equal(1, Passes(8, four, four));
+        Assert.Equal(2, Passes(8, four, four, four));
+
+        int Passes(int room, params ScoredContext[] contexts)
+        {
+            int passes = 0;
+            using Scorer scorer = new(model, room);
+            Assert.DoesNotContain(null, scorer.Score(contexts, progress: _ => passes++));
+            return passes;
+        }
+    }
+
     [Fact]
     public void RefusesWhatCannotBeScored()
     {

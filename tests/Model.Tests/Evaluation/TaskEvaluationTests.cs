@@ -49,6 +49,28 @@ public sealed class TaskEvaluationTests : IDisposable
         Assert.Contains(result.Accuracies, static a => a.Value < 1);
     }
 
+    /// <summary>Of 1, 2, 3 and 4 bytes; the last one is two in UTF-16.</summary>
+    [Theory]
+    [InlineData("cat", 3, 3)]
+    [InlineData(" cat", 3, 3)]
+    [InlineData("  cat ", 5, 5)]
+    [InlineData(" aé東😀", 4, 10)]
+    public void LengthsAreThoseOfUnicode(string continuation, int characters, int bytes) =>
+        Assert.Equal((characters, bytes), TaskEvaluation.Length(continuation));
+
+    /// <summary>What stands before an empty context is the model's token for the beginning of a text.</summary>
+    [Fact]
+    public void AnEmptyContextIsTheBeginningOfAText()
+    {
+        using LanguageModel model = LanguageModel.Create(_backend, Tiny.Family("dynamic-moe"), _model.Config with { BosTokenId = 3 }, seed: 2, _model.Tokenizer);
+        using Scorer scorer = new(model);
+        TaskChoice[] choices = [.. Words.Select(static w => new TaskChoice("", w.TrimStart()))];
+        double[] logs = [.. choices.Select(c => Oracle.LogLikelihood(model, [3], model.Tokenizer!.Encode(c.Continuation)))];
+        TaskResult result = TaskEvaluation.Run(scorer, new TaskSet("empty", TaskMetric.Acc, [new TaskDocument("here", choices, Array.IndexOf(logs, logs.Max()))]));
+        Assert.Equal(1, result.Accuracies[0].Value);
+        Assert.Equal(1 + choices.Sum(static c => c.Continuation.Length - 1), result.Cost.Tokens);
+    }
+
     [Fact]
     public void OnlyTheFirstAreAsked()
     {
@@ -95,6 +117,28 @@ public sealed class TaskEvaluationTests : IDisposable
         foreach ((string c, string a) in new[] { ("The answer is", " 42"), ("The answer is ", "42") })
             Assert.Equal(3, Run(scorer, c, a).Cost.Tokens);         // the last token is never fed
         Assert.Equal(1 + 1 - 1, Run(scorer, "Hel", "lo").Cost.Tokens);      // "Hello" is one token: no token is beyond the context's, so it is "lo" by itself
+    }
+
+    /// <summary>A number that is cut otherwise than its end by itself.</summary>
+    [SkippableFact]
+    public void AContinuationIsCutAsItStandsInTheText()
+    {
+        Tokenizer tokenizer = Vocabularies.Load(Vocabularies.Gpt2);
+        using LanguageModel model = LanguageModel.Create(_backend, new DynamicMoe(), Tiny.Config("dynamic-moe") with { VocabSize = tokenizer.VocabSize }, 3, tokenizer);
+        int[] whole = tokenizer.Encode("1234");
+        Assert.NotEqual(tokenizer.Encode("234"), whole[1..]);
+        Assert.Equal(whole[1..], new RequestEncoder(model).Encode("here", "1", "234")!.Continuation);
+    }
+
+    [Fact]
+    public void WhatDoesNotFitIsCutOffAtTheBeginning()
+    {
+        string text = string.Concat(Enumerable.Repeat("the cat sat on the mat; ", 4))[..^2];        // 94 characters; the model's context is 64
+        Encoded encoded = new RequestEncoder(_model).Encode("here", text, " on")!;
+        int[] all = _model.Tokenizer!.Encode(text + " on");
+        Assert.True(encoded.IsTruncated);
+        Assert.Equal(all[^65..], encoded.Context.Concat(encoded.Continuation));
+        Assert.Equal(3, encoded.Continuation.Length);
     }
 
     [Fact]

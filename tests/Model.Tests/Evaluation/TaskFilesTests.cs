@@ -43,7 +43,7 @@ public sealed class TaskFilesTests : IDisposable
         Assert.Equal(("simple", TaskMetric.Acc, 2), (task.Name, task.Primary, task.Documents.Count));
         Assert.Equal([new TaskChoice("2 + 2 =", " 4"), new TaskChoice("2 + 2 =", " 5")], task.Documents[0].Choices);
         Assert.Equal(new TaskChoice("", "é"), task.Documents[1].Choices.Single());
-        Assert.Equal($"{path}: line 3", task.Documents[1].Place);
+        Assert.Equal($"{path}, line 3", task.Documents[1].Place);
     }
 
     [Fact]
@@ -55,6 +55,13 @@ public sealed class TaskFilesTests : IDisposable
         Assert.Equal([1, 0], task.Documents.Select(static d => d.Label));
         Assert.Equal([new TaskChoice("Q one", " no", "A"), new TaskChoice("Q two", " yes", "A")], task.Documents[0].Choices);
         Assert.Equal([new TaskChoice("Q three", " x", "A")], task.Documents[1].Choices);
+    }
+
+    [Fact]
+    public void ChoicesAreOrderedByIdx()
+    {
+        TaskSet task = TaskFiles.Read([Write("turned.jsonl", string.Join('\n', Requests.Split('\n').Reverse()))]).Single();
+        Assert.Equal([" x", " no yes", " x", " no yes"], task.Documents.Select(static d => string.Concat(d.Choices.Select(static c => c.Continuation))));
     }
 
     /// <summary>Nobody says that document 100 is document 0 without its context.</summary>
@@ -107,6 +114,10 @@ public sealed class TaskFilesTests : IDisposable
     [InlineData("x.jsonl", "\n\n", "x.jsonl: is empty")]
     [InlineData("x.jsonl.gz", null, "x.jsonl.gz: ")]
     [InlineData("x.json", "{\"examples\": 3}", "x.json: examples must be a list")]
+    [InlineData("x.json", "{\"examples\": []}", "x.json: examples is empty")]
+    [InlineData("x.json", "{\"examples\": [\n{\"input\": }]}", "x.json, line 2: is not valid JSON at byte")]
+    [InlineData("x.jsonl", "{\"a\": 0, \"a\": 1}", "line 1: is not valid JSON: Duplicate property 'a'")]
+    [InlineData("x.jsonl", "{\"\\ud800\": 0, \"b\": 1}", "line 1: is not valid JSON: A key is no text")]
     [InlineData("x.json", "{\"examples\": [3]}", "x.json: example 1 must be an object")]
     [InlineData("x.json", "{\"examples\": [{\"input\": \"not ( True ) is\", \"target\": \"False\"}]}", "example 1: the input has no options")]
     [InlineData("x.json", "{\"examples\": [{\"input\": \"Options:\\n(A) a\", \"target\": \"(B)\"}]}", "example 1: the target is none of the options (A)")]

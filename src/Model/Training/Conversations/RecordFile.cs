@@ -14,7 +14,6 @@ public sealed record RecordFile(IReadOnlyList<Conversation> Conversations, IRead
 {
     private static readonly string[] Media = ["image", "images", "image_path", "video", "videos", "audio", "audios"];
     private static readonly string[] Kinds = ["conversations", "messages", "text"];
-    private static readonly JsonReaderOptions Strict = new() { MaxDepth = 64 };
 
     /// <summary>Whether a file's name says that it is one.</summary>
     public static bool IsOne(string path) => Path.GetExtension(path).ToLowerInvariant() is ".json" or ".jsonl";
@@ -46,50 +45,24 @@ public sealed record RecordFile(IReadOnlyList<Conversation> Conversations, IRead
 
     private static IEnumerable<(JsonElement Record, string Place)> Records(string path)
     {
-        ReadOnlyMemory<byte> bytes = File.ReadAllBytes(path);
-        if (bytes.Span.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
-            bytes = bytes[3..];
+        ReadOnlyMemory<byte> bytes = JsonLines.WithoutMark(File.ReadAllBytes(path));
         int first = bytes.Span.IndexOfAnyExcept(" \t\r\n"u8);
         if (first < 0)
             throw new ArgumentException($"{path} is empty");
-        return bytes.Span[first] == '[' ? List(path, bytes) : Lines(path, bytes);
-    }
-
-    private static IEnumerable<(JsonElement Record, string Place)> Lines(string path, ReadOnlyMemory<byte> bytes)
-    {
-        for (int line = 1; bytes.Length > 0; line++)
-        {
-            int end = bytes.Span.IndexOf((byte)'\n');
-            ReadOnlyMemory<byte> text = end < 0 ? bytes : bytes[..end];
-            bytes = end < 0 ? default : bytes[(end + 1)..];
-            if (text.Span.IndexOfAnyExcept(" \t\r"u8) < 0)
-                continue;
-            string place = $"{path}, line {line}";
-            yield return (One(text, place), place);
-        }
+        return bytes.Span[first] == '[' ? List(path, bytes) : JsonLines.Of(path, bytes).Select(static l => (One(l.Text, l.Place), l.Place));
     }
 
     private static JsonElement One(ReadOnlyMemory<byte> text, string place)
     {
         try
         {
-            return Parse(text);
+            return JsonLines.Parse(text);
         }
         catch (JsonException e)
         {
-            throw new ArgumentException($"{place}: a line holds one JSON object, this one is not valid JSON{Where(e)}", e);
+            throw new ArgumentException($"{place}: a line holds one JSON object, this one is not valid JSON{JsonLines.Where(e)}", e);
         }
     }
-
-    /// <exception cref="JsonException">It is not valid JSON, or has a key twice.</exception>
-    private static JsonElement Parse(ReadOnlyMemory<byte> text)
-    {
-        using JsonDocument document = JsonDocument.Parse(text, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = Strict.MaxDepth });
-        return document.RootElement.Clone();
-    }
-
-    /// <summary>A key that is there twice has no place, but a name.</summary>
-    private static string Where(JsonException e) => e.BytePositionInLine is { } at ? $" at byte {at}" : $": {e.Message.TrimEnd('.')}";
 
     /// <summary>One after the other, each with the line that it begins on.</summary>
     private static List<(JsonElement Record, string Place)> List(string path, ReadOnlyMemory<byte> bytes)
@@ -98,7 +71,7 @@ public sealed record RecordFile(IReadOnlyList<Conversation> Conversations, IRead
         int line = 1, counted = 0;
         try
         {
-            Utf8JsonReader reader = new(bytes.Span, Strict);
+            Utf8JsonReader reader = new(bytes.Span);
             reader.Read();      // [
             while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
             {
@@ -106,13 +79,13 @@ public sealed record RecordFile(IReadOnlyList<Conversation> Conversations, IRead
                 line += bytes.Span[counted..start].Count((byte)'\n');
                 counted = start;
                 reader.Skip();
-                records.Add((Parse(bytes[start..(int)reader.BytesConsumed]), $"{path}, line {line}"));
+                records.Add((JsonLines.Parse(bytes[start..(int)reader.BytesConsumed]), $"{path}, line {line}"));
             }
             reader.Read();      // throws where something follows
         }
         catch (JsonException e)
         {
-            throw new ArgumentException($"{path}, line {(e.LineNumber is { } at ? at + 1 : line)}: not valid JSON{Where(e)}", e);
+            throw new ArgumentException($"{path}, line {(e.LineNumber is { } at ? at + 1 : line)}: not valid JSON{JsonLines.Where(e)}", e);
         }
         return records;
     }

@@ -54,6 +54,7 @@ public sealed class RecordFileTests : IDisposable
     [InlineData("[{\"text\": \"a\"}] x", "line 1: not valid JSON")]
     [InlineData("{\"text\": \"a\", \"text\": \"b\"}", "this one is not valid JSON: Duplicate property 'text'")]
     [InlineData("[{\"text\": \"a\"},\n{\"text\": \"a\", \"text\": \"b\"}]", "line 2: not valid JSON: Duplicate property 'text'")]
+    [InlineData("{\"\\ud800\": 0, \"text\": \"a\"}", "this one is not valid JSON: A key is no text")]
     [InlineData("7", "line 1: a record is a JSON object")]
     [InlineData("{\"prompt\": \"a\"}", "line 1: a record has one of 'conversations', 'messages' and 'text', this one has none")]
     [InlineData("{\"text\": \"a\", \"messages\": []}", "this one has messages and text")]
