@@ -121,7 +121,7 @@ public sealed class EvalTests : IDisposable
         Tool.Run("eval", "--text", text, "--batch-tokens", "many").RequireError("--batch-tokens", "many");
         Tool.Run("eval", "--text", text, "--task", "0").RequireError("does not route by task");
         Tool.Run("eval", "--text", text, "--sweep", "top-p=1..2").RequireError("no sweep of 'top-p'");
-        Tool.Run("eval", "--text", text, "--router-top-k", "9").RequireError("moe: top_k must lie between 1 and the number of experts 8, not be 9");
+        Tool.Run("eval", "--text", text, "--router-top-k", "9").RequireError("moe: --router-top-k must lie between 1 and the number of experts 8, not be 9");
         Tool.Run("eval", "--text", text, "--sweep", "router-top-k=1..9").RequireError("router-top-k=9", "number of experts 8");
         Tool.Run("eval", "--text", text, "--router-top-p", "0").RequireError("--router-top-p must be above 0 and at most 1, not 0");
         Tool.Run("eval", "--text", text, "--json", _folder["no/such/file"]).RequireError("--json", "cannot be written");

@@ -83,7 +83,7 @@ public sealed class UpcycleTests : IDisposable
     [InlineData("--granularity goes with --method groups, not with copy", "--method", "copy", "--granularity", "2")]
     [InlineData("--moe_copy goes with --method slices, not with groups", "--method", "groups", "--moe_copy", "all")]
     [InlineData("--score-scale goes with --method random or clusters or importance or neurons, not with copy", "--score-scale", "2")]
-    [InlineData("--moe_copy is all or none, not 'some'", "--moe_copy", "some")]
+    [InlineData("--moe_copy is all or single or none, not 'some'", "--moe_copy", "some")]
     [InlineData("not by both", "--top-k", "2", "--router-top-p", "0.5")]
     [InlineData("--fixed_mlp_size_factor is for shared experts", "--fixed_mlp_size_factor", "2")]
     [InlineData("there are ffn, mlp", "--add", "free:2")]

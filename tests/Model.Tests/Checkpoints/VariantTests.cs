@@ -57,7 +57,7 @@ public sealed class VariantTests : IDisposable
             float[] whole = Tiny.Logits(model, tokens, tokens.Length);
             foreach (int chunk in new[] { 1, 3 })
             {
-                using Generator generator = new(model.Transformer, backend, tokens.Length, 1, null, Tiny.Tasks(model.Config, 1));
+                using Generator generator = new(model.Transformer, backend, tokens.Length, 1, DType.F32, Tiny.Tasks(model.Config, 1));
                 for (int start = 0; start < tokens.Length; start += chunk)
                 {
                     int end = Math.Min(tokens.Length, start + chunk);
