@@ -2,8 +2,8 @@ namespace MoeFromScratch.Tensors.Cpu;
 
 /// <summary>
 /// Attention forward for a few queries over many keys, as in decoding, where reading keys and values is all the work. A piece is a
-/// chunk of a sequence's keys with all heads: whole rows, read once and where they lie, in four long runs as
-/// <see cref="MatvecKernels{V}"/> likes them, while queries, scores and sums stay in the first level of the cache. Each piece
+/// chunk of a sequence's keys with all heads: whole rows, read once and where they lie, four at a time, with the next four asked
+/// for meanwhile, while queries, scores and sums stay in the first level of the cache. Each piece
 /// leaves a maximum, a sum and an unnormalised output per query and head (Dao et al., 2022), which <see cref="Merge"/>
 /// brings together in the order of the chunks. Chunks follow from the number of keys alone. Keys and values of 16 bits are
 /// widened a block at a time into the second level of the cache, and one code computes.
@@ -11,6 +11,7 @@ namespace MoeFromScratch.Tensors.Cpu;
 internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
 {
     private const int FewQueries = 8, Block = 32, MostChunks = 64;
+    private const int Ahead = 4096;                    // bytes of 16-bit rows, asked for before they are widened
 
     private AttentionView _view;
     private int _queries, _chunk, _chunks;
@@ -76,19 +77,25 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
     private readonly void Attend(in Sequence s, int key, int count, float* max, float* sum, float* y, float* scores, float* wide)
     {
         int quarter = count / 4, heads = _view.Layout.Heads, d = _view.Layout.HeadDim, dv = _view.Layout.ValueDim, group = _view.Group;
+        bool inPlace = _view.Stored == DType.F32;
         float* keys = Floats(_view.K, s.Key + key, count, _view.KRow, wide), queries = _view.Q + s.Query * _view.QRow;
 
         for (int j = 0; j < count; j = Next(j, quarter))
             for (int state = 0; state < s.Queries * heads;)
-                for (float* k = keys + j * _view.KRow, end = k + _view.KRow; k < end; k += d)
-                    if (j < quarter)
+                for (int h = 0; h < heads / group; h++)
+                {
+                    float* k = keys + j * _view.KRow + h * d;
+                    if (j >= quarter)
                     {
-                        MatvecKernels<V>.Dots<F32>(group, queries + (long)state * d, d, k, quarter * _view.KRow, d, scores + state * Block + j, Block, quarter);
-                        state += group;
-                    }
-                    else
                         for (int g = 0; g < group; g++, state++)
                             scores[state * Block + j] = RowMath<V>.Dot(queries + (long)state * d, k, d);
+                        continue;
+                    }
+                    if (inPlace && state < heads)
+                        Prefetch.FourRows(j + 1 < quarter ? k + _view.KRow : Row(_view.V, s.Key + key, _view.VRow) + h * dv, quarter * _view.KRow, d);
+                    MatvecKernels<V>.Dots<F32>(group, queries + (long)state * d, d, k, quarter * _view.KRow, d, scores + state * Block + j, Block, quarter);
+                    state += group;
+                }
         for (int state = 0; state < s.Queries * heads; state++)
         {
             _view.ScaleAndHide<V>(scores + state * Block, s, state / heads, key, count);
@@ -97,22 +104,36 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
         float* values = Floats(_view.V, s.Key + key, count, _view.VRow, wide);
         for (int j = 0; j < count; j = Next(j, quarter))
             for (int state = 0; state < s.Queries * heads;)
-                for (float* v = values + j * _view.VRow, end = v + _view.VRow; v < end; v += dv)
+                for (int h = 0; h < heads / group; h++)
+                {
+                    float* v = values + j * _view.VRow + h * dv;
+                    if (inPlace && state < heads && j < quarter)
+                        Prefetch.FourRows(j + 1 < quarter ? v + _view.VRow : Row(_view.K, s.Key + key + count, _view.KRow) + h * d, quarter * _view.VRow, dv);
                     for (int g = 0; g < group; g++, state++)
                         if (j < quarter)
                             MatvecKernels<V>.Add4<F32>(scores + state * Block + j, v, quarter * _view.VRow, dv, y + (long)state * dv, quarter);
                         else
                             RowMath<V>.AddScaled(scores[state * Block + j], v, y + (long)state * dv, dv);
+                }
     }
 
     /// <summary>Rows of keys or values: where they lie, or widened.</summary>
     private readonly float* Floats(void* cache, long row, int count, long size, float* wide)
     {
         if (_view.Stored == DType.F32)
-            return (float*)cache + row * size;
-        Packing.Along<V>(_view.Stored, cache, row * size, 0, checked((int)(count * size)), 1, wide, (int)(count * size));
+            return Row(cache, row, size);
+        int bytes = (int)size * _view.Stored.Size();
+        byte* from = (byte*)cache + row * bytes, ahead = from + Ahead, end = from + (long)count * bytes;
+        Prefetch.Begin(from, Ahead, end);
+        for (float* to = wide; from < end; from += bytes, to += size)
+        {
+            Prefetch.Next(bytes, ref ahead, end);
+            Packing.Along<V>(_view.Stored, from, 0, 0, (int)size, 1, to, (int)size);
+        }
         return wide;
     }
+
+    private static float* Row(void* rows, long row, long size) => (float*)rows + row * size;
 
     /// <summary>Turns scores into e^(score − max) under a maximum that may have risen, and what was summed before with it.</summary>
     private static void Absorb(float* scores, int count, ref float max, ref float sum, float* y, int dv)

@@ -66,19 +66,20 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
                     MatvecKernels<V>.Add<TElement>(Line(p, m)[k], w, count, p->C + m * p->CRow + n);
         }
 
-        /// <summary>Four rows of weights at a time, a quarter of the piece apart, stay in the first level for all rows of A.</summary>
+        /// <summary>Four rows of weights at a time stay in the first level for all rows of A.</summary>
         private static void Rows<TElement>(Product* p, int piece) where TElement : IElement
         {
-            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size), quarter = (end - n) / 4;
-            long row = p->B.Stride * TElement.Size, apart = quarter * p->B.Stride;
-            byte* w = (byte*)p->B.P + n * row;
-            for (int last = n + quarter; n < last; n++, w += row)
+            int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
+            long row = p->B.Stride * TElement.Size;
+            byte* w = (byte*)p->B.P + n * row, last = (byte*)p->B.P + p->N * row;
+            Prefetch.Begin(w, MatvecKernels<V>.Ahead * TElement.Size, last);
+            for (; n <= end - 4; n += 4, w += 4 * row)
             {
-                MatvecKernels<V>.Dots<TElement>(p->M, Line(p, 0), p->A.Stride, w, apart, p->K, p->C + n, p->CRow, quarter);
-                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, apart, p->K); i++)
-                    Row<TElement>(p, n + i * quarter);
+                MatvecKernels<V>.Dots<TElement>(p->M, Line(p, 0), p->A.Stride, w, p->B.Stride, p->K, p->C + n, p->CRow, 1, last);
+                for (int i = 0; i < 4 && !MatvecKernels<V>.Readable<TElement>(w, p->B.Stride, p->K); i++)
+                    Row<TElement>(p, n + i);
             }
-            for (n += 3 * quarter; n < end; n++)
+            for (; n < end; n++)
                 Row<TElement>(p, n);
         }
 
@@ -87,8 +88,8 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
             long row = p->B.Type.Bytes(p->B.Stride);
-            byte* w = (byte*)p->B.P + n * row, last = w + (end - n) * row;
-            BlockDots<V>.Begin(w, last);
+            byte* w = (byte*)p->B.P + n * row, last = (byte*)p->B.P + p->N * row;
+            Prefetch.Begin(w, BlockDots<V>.Ahead, last);
             for (; n <= end - 4; n += 4, w += 4 * row)
                 BlockDots<V>.Dots<TBlock>(p->M, Line(p, 0), p->A.Stride, w, row, p->K, p->C + n, p->CRow, 1, last);
             for (; n < end; n++, w += row)
@@ -98,8 +99,8 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         private static void LongBlocks(Product* p, int piece)
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* last = (byte*)p->B.Row(end);
-            BlockDots<V>.Begin((byte*)p->B.Row(n), last);
+            byte* last = (byte*)p->B.Row(p->N);
+            Prefetch.Begin((byte*)p->B.Row(n), BlockDots<V>.Ahead, last);
             for (; n < end; n++)
                 BlockDots<V>.LongDots(p->B.Type, p->M, Line(p, 0), p->A.Stride, (byte*)p->B.Row(n), p->K, p->C + n, p->CRow, last);
         }

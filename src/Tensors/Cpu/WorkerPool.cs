@@ -19,15 +19,21 @@ internal interface IJob
 /// A job is open while <see cref="_state"/> says so; workers enter and leave by counting themselves in it. Who sleeps
 /// through a job simply misses it: the caller waits only for those who entered, so more threads than cores do no harm.
 /// </para>
+/// <para>
+/// Each worker begins with a run of neighbouring pieces of its own, so that what it reads is one run of memory as well, which the
+/// processor fetches ahead across pieces (two workers who take turns get 0.85 of the bytes); then it helps the others.
+/// </para>
 /// </summary>
 internal sealed unsafe class WorkerPool : IDisposable
 {
+    private const int Apart = 128 / sizeof(long);
     private const long Open = 1L << 31, EpochStep = 1L << 32, InsideMask = Open - 1;
     private static readonly long s_spinTicks = Stopwatch.Frequency * 30 / 1_000_000;
 
     private readonly Lock _caller = new();
     private readonly object _gate = new();
     private readonly Thread[] _threads;
+    private readonly long[] _next;               // each worker's next piece, in a cache line of its own
     private long _state;                         // epoch | Open | workers inside
     private int _sleeping;
     private volatile bool _stopped;
@@ -35,7 +41,6 @@ internal sealed unsafe class WorkerPool : IDisposable
     private delegate*<void*, int, int, void> _invoke;
     private void* _job;
     private int _count;
-    private int _next;
     private Exception? _error;
 
     /// <param name="threads">How many share the work, the caller included.</param>
@@ -43,6 +48,7 @@ internal sealed unsafe class WorkerPool : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         _threads = new Thread[threads - 1];
+        _next = new long[(threads + 1) * Apart];
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i;
@@ -72,7 +78,8 @@ internal sealed unsafe class WorkerPool : IDisposable
             _invoke = &Invoke<TJob>;
             _job = &job;
             _count = count;
-            _next = 0;
+            for (int owner = 0; owner < Threads; owner++)
+                Next(owner) = First(owner);
             Interlocked.Add(ref _state, EpochStep + Open);
             if (Volatile.Read(ref _sleeping) > 0)
                 lock (_gate)
@@ -101,15 +108,25 @@ internal sealed unsafe class WorkerPool : IDisposable
     {
         try
         {
-            for (int i; (i = Interlocked.Increment(ref _next) - 1) < _count;)
-                _invoke(_job, i, worker);
+            for (int turn = 0, owner = worker; turn < Threads; turn++, owner = (owner + 1) % Threads)
+            {
+                long end = First(owner + 1);
+                for (long i; (i = Interlocked.Increment(ref Next(owner)) - 1) < end;)
+                    _invoke(_job, (int)i, worker);
+            }
         }
         catch (Exception e)
         {
             Interlocked.CompareExchange(ref _error, e, null);
-            Volatile.Write(ref _next, _count);   // what is left makes no sense any more
+            for (int owner = 0; owner < Threads; owner++)
+                Volatile.Write(ref Next(owner), _count);   // what is left makes no sense any more
         }
     }
+
+    /// <summary>The first of a worker's pieces; those of the last worker end where a further one's would begin.</summary>
+    private long First(int owner) => (long)_count * owner / Threads;
+
+    private ref long Next(int owner) => ref _next[(owner + 1) * Apart];
 
     private void WaitUntilAllLeft()
     {
