@@ -11,10 +11,12 @@ namespace MoeFromScratch.Tensors.Cpu;
 internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
 {
     private const int FewQueries = 8, Block = 32, MostChunks = 64;
+    private const int CacheResident = 1 << 18;         // bytes of keys and values, as in Matvec
     private const int Ahead = 4096;                    // bytes of 16-bit rows, asked for before they are widened
 
     private AttentionView _view;
     private int _queries, _chunk, _chunks;
+    private bool _ask;
     private float* _partials, _scores, _wide;
 
     /// <summary>Whether a sequence has few queries.</summary>
@@ -40,6 +42,7 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
             return;
         job._chunk = Block * Blocks(longest, Block * MostChunks);
         job._chunks = Blocks(longest, job._chunk);
+        job._ask = view.Stored == DType.F32 && longest * (view.KRow + view.VRow) * sizeof(float) >= CacheResident;
         long partials = (long)sequences * job._chunks * job.Partial, scores = (long)job._queries * view.Layout.Heads * Block;
         job._partials = scratch.Get<float>(partials + pool.Threads * (scores + job.Wide));
         job._scores = job._partials + partials;
@@ -77,7 +80,6 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
     private readonly void Attend(in Sequence s, int key, int count, float* max, float* sum, float* y, float* scores, float* wide)
     {
         int quarter = count / 4, heads = _view.Layout.Heads, d = _view.Layout.HeadDim, dv = _view.Layout.ValueDim, group = _view.Group;
-        bool inPlace = _view.Stored == DType.F32;
         float* keys = Floats(_view.K, s.Key + key, count, _view.KRow, wide), queries = _view.Q + s.Query * _view.QRow;
 
         for (int j = 0; j < count; j = Next(j, quarter))
@@ -91,7 +93,7 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
                             scores[state * Block + j] = RowMath<V>.Dot(queries + (long)state * d, k, d);
                         continue;
                     }
-                    if (inPlace && state < heads)
+                    if (_ask && state < heads)
                         Prefetch.FourRows(j + 1 < quarter ? k + _view.KRow : Row(_view.V, s.Key + key, _view.VRow) + h * dv, quarter * _view.KRow, d);
                     MatvecKernels<V>.Dots<F32>(group, queries + (long)state * d, d, k, quarter * _view.KRow, d, scores + state * Block + j, Block, quarter);
                     state += group;
@@ -107,7 +109,7 @@ internal unsafe struct CachedAttention<V> : IJob where V : struct, ILanes<V>
                 for (int h = 0; h < heads / group; h++)
                 {
                     float* v = values + j * _view.VRow + h * dv;
-                    if (inPlace && state < heads && j < quarter)
+                    if (_ask && state < heads && j < quarter)
                         Prefetch.FourRows(j + 1 < quarter ? v + _view.VRow : Row(_view.K, s.Key + key + count, _view.KRow) + h * d, quarter * _view.VRow, dv);
                     for (int g = 0; g < group; g++, state++)
                         if (j < quarter)

@@ -5,6 +5,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
 {
     private const long AloneBelow = 1 << 17;           // multiplications not worth waking anyone for
     private const int Piece = 1 << 16;                 // weights
+    private const int CacheResident = 1 << 17;         // bytes of weights
     private const int StripColumns = 512;              // C's part stays in the first level
 
     /// <summary>Runs those of the products that are such.</summary>
@@ -71,7 +72,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
             long row = p->B.Stride * TElement.Size;
-            byte* w = (byte*)p->B.P + n * row, last = (byte*)p->B.P + p->N * row;
+            byte* w = (byte*)p->B.P + n * row, last = EndOfRun(p, row);
             Prefetch.Begin(w, MatvecKernels<V>.Ahead * TElement.Size, last);
             for (; n <= end - 4; n += 4, w += 4 * row)
             {
@@ -88,7 +89,7 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
             long row = p->B.Type.Bytes(p->B.Stride);
-            byte* w = (byte*)p->B.P + n * row, last = (byte*)p->B.P + p->N * row;
+            byte* w = (byte*)p->B.P + n * row, last = EndOfRun(p, row);
             Prefetch.Begin(w, BlockDots<V>.Ahead, last);
             for (; n <= end - 4; n += 4, w += 4 * row)
                 BlockDots<V>.Dots<TBlock>(p->M, Line(p, 0), p->A.Stride, w, row, p->K, p->C + n, p->CRow, 1, last);
@@ -99,11 +100,15 @@ internal static unsafe class Matvec<V> where V : struct, ILanes<V>
         private static void LongBlocks(Product* p, int piece)
         {
             int size = PieceRows(p->K), n = piece * size, end = Math.Min(p->N, n + size);
-            byte* last = (byte*)p->B.Row(p->N);
+            long row = p->B.Type.Bytes(p->B.Stride);
+            byte* last = EndOfRun(p, row);
             Prefetch.Begin((byte*)p->B.Row(n), BlockDots<V>.Ahead, last);
             for (; n < end; n++)
                 BlockDots<V>.LongDots(p->B.Type, p->M, Line(p, 0), p->A.Stride, (byte*)p->B.Row(n), p->K, p->C + n, p->CRow, last);
         }
+
+        /// <summary>Where the rows end that are asked for ahead; null for so few that they are in a cache more often than not, where asking costs more than it helps.</summary>
+        private static byte* EndOfRun(Product* p, long row) => p->N * row < CacheResident ? null : (byte*)p->B.P + p->N * row;
 
         private static float* Line(Product* p, int m) => (float*)p->A.Row(m);
 
