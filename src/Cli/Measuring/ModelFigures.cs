@@ -72,7 +72,7 @@ internal sealed class ModelFigures : IDisposable
     /// <summary>Those of the last <see cref="Decode"/>; null before, and on a device that nothing is launched on.</summary>
     public LaunchFigures? Launches { get; private set; }
 
-    /// <summary>Weights and cache that the last decoding step read.</summary>
+    /// <summary>Weights that the last decoding step read, in bytes; the keys and values before it are not among them.</summary>
     public double BytesPerToken()
     {
         int[] experts = new int[_generator.MoeLayers];

@@ -141,7 +141,7 @@ internal static class BenchVerb
         return all;
     }
 
-    /// <summary>10⁹ bytes of weights and cache per second.</summary>
+    /// <summary>10⁹ bytes of weights per second.</summary>
     private static double DecodeBytes(ModelFigures own) => 1e-9 * own.BytesPerToken() * own.Decode.Median;
 
     private static long PeakMemory()

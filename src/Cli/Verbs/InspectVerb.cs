@@ -78,7 +78,7 @@ internal static class InspectVerb
         foreach (Share s in shares.OrderByDescending(static s => s.Bytes))
             Console.WriteLine($"{s.Name,-12} {s.Tensors,6} tensors {s.Parameters,16:n0} parameters {Bytes(s.Bytes),12}");
         Console.WriteLine();
-        Console.WriteLine($"to run       {Bytes(bytes)} of weights, and {Bytes(cachePerToken)} of cache per token of context");
+        Console.WriteLine($"to run       {Bytes(bytes)} of weights, and {Bytes(cachePerToken)} of cache per token of context, in F32");
         Console.WriteLine($"to train     {Bytes(training)} for weights, gradients and moments, and the activations");
     }
 
