@@ -30,6 +30,26 @@ public sealed unsafe class WorkerPoolTests
         }
     }
 
+    [Theory, InlineData(2), InlineData(3), InlineData(8)]
+    public void Who_is_done_takes_the_pieces_of_who_is_held_up(int threads)
+    {
+        using WorkerPool pool = new(threads);
+        int done = 0;
+        pool.Run(40, new HeldUpJob { Done = &done, Pieces = 40 });
+        Assert.Equal(40, done);
+    }
+
+    [Theory, InlineData(2), InlineData(7), InlineData(16)]
+    public void Fewer_pieces_than_threads_run_once(int pieces)
+    {
+        using WorkerPool pool = new(17);
+        int* runs = stackalloc int[17], busy = stackalloc int[17];
+        for (int round = 1; round <= 100; round++)
+            pool.Run(pieces, new CountJob { Runs = runs, Busy = busy, Threads = 17 });
+        for (int i = 0; i < 17; i++)
+            Assert.Equal(i < pieces ? 100 : 0, runs[i]);
+    }
+
     [Fact]
     public void An_exception_comes_out_and_the_pool_goes_on()
     {
@@ -52,6 +72,22 @@ public sealed unsafe class WorkerPoolTests
                 throw new InvalidOperationException("two threads share a worker number");
             Runs[index]++;
             Volatile.Write(ref Busy[worker], 0);
+        }
+    }
+
+    /// <summary>Its first piece waits for all others.</summary>
+    private struct HeldUpJob : IJob
+    {
+        public int* Done;
+        public int Pieces;
+
+        public readonly void Run(int index, int worker)
+        {
+            int* done = Done;
+            int others = Pieces - 1;
+            if (index == 0 && !SpinWait.SpinUntil(() => Volatile.Read(ref *done) == others, TimeSpan.FromSeconds(30)))
+                throw new InvalidOperationException("the other pieces wait for this one");
+            Interlocked.Increment(ref *Done);
         }
     }
 
