@@ -57,6 +57,9 @@ public static class Converter
 
     internal static bool IsGguf(string path) => path.EndsWith(GgufModel.Extension, StringComparison.OrdinalIgnoreCase);
 
+    /// <summary>Whether a name is that of a file that belongs to a model's folder.</summary>
+    public static bool IsPart(string name) => FolderExport.IsPart(name);
+
     /// <summary>Only what this run has made is ever removed.</summary>
     private static void RequireFree(string path)
     {
