@@ -130,6 +130,23 @@ public sealed class TaskFilesTests : IDisposable
         Refused(message, _folder[file]);
     }
 
+    /// <summary>Wherever a compressed file is cut, also between its text and what checks it, it is no smaller task; two in one file are one.</summary>
+    [Fact]
+    public void AFileThatIsCutOffIsRefused()
+    {
+        const string Line = """{"context": "a", "continuations": ["b"], "label": 0}""" + "\n";
+        byte[] whole = File.ReadAllBytes(Write("x.jsonl.gz", string.Concat(Enumerable.Repeat(Line, 50)))), other = File.ReadAllBytes(Write("y.jsonl.gz", Line));
+        for (int length = 0; length < whole.Length; length++)
+        {
+            File.WriteAllBytes(_folder["x.jsonl.gz"], whole[..length]);
+            Refused("is cut off", _folder["x.jsonl.gz"]);
+        }
+        File.WriteAllBytes(_folder["x.jsonl.gz"], [.. whole, 0, 0, 0]);
+        Refused("has something behind its end", _folder["x.jsonl.gz"]);
+        File.WriteAllBytes(_folder["x.jsonl.gz"], [.. whole, .. other]);
+        Assert.Equal(51, TaskFiles.Read([_folder["x.jsonl.gz"]]).Single().Documents.Count);
+    }
+
     [Theory]
     [InlineData("\"idx\": 1", "\"idx\": 0", "line 5: doc_id 100 has idx 0 twice")]
     [InlineData("\"idx\": 1, \"task_name\": \"t\", \"doc_id\": 0,", "\"idx\": 0, \"task_name\": \"t\", \"doc_id\": 0,", "line 2: doc_id 0 has idx 0 twice")]
