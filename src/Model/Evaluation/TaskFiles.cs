@@ -57,7 +57,7 @@ public static class TaskFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {
-            throw new CheckpointException(file, File.Exists(file) ? e.Message : "there is no such file", inner: e);
+            throw new CheckpointException(file, e is InvalidDataException ? "is no gzip file, or a damaged one" : File.Exists(file) ? e.Message : "there is no such file", inner: e);
         }
     }
 

@@ -112,7 +112,7 @@ public sealed class TaskFilesTests : IDisposable
     [InlineData("x.jsonl", "[]", "line 1: is not a JSON object")]
     [InlineData("x.jsonl", "{\"context\": ", "line 1: is not valid JSON")]
     [InlineData("x.jsonl", "\n\n", "x.jsonl: is empty")]
-    [InlineData("x.jsonl.gz", null, "x.jsonl.gz: ")]
+    [InlineData("x.jsonl.gz", null, "x.jsonl.gz: is no gzip file")]
     [InlineData("x.json", "{\"examples\": 3}", "x.json: examples must be a list")]
     [InlineData("x.json", "{\"examples\": []}", "x.json: examples is empty")]
     [InlineData("x.json", "{\"examples\": [\n{\"input\": }]}", "x.json, line 2: is not valid JSON at byte")]
