@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Gpu;
+using MoeFromScratch.Model;
 using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Cli;
@@ -115,6 +116,15 @@ internal static class Common
         {
             throw new ArgumentException($"{option} '{path}' cannot be written: {e.Message}", e);
         }
+    }
+
+    /// <summary>Refuses an output that is, or lies in, what the run reads.</summary>
+    /// <exception cref="ArgumentException">The message names the option and the input.</exception>
+    public static void RequireUnread(string option, string path, IEnumerable<string> inputs)
+    {
+        foreach (string input in inputs)
+            if (RealPath.Holds(input, path))
+                throw new ArgumentException($"{option} {path} {(RealPath.Of(input) == RealPath.Of(path) ? "is" : "is in")} {input}, which is read: choose another file");
     }
 
     public static void WriteJson(string path, JsonNode json) => WriteFile(path, stream => stream.Write(Encoding.UTF8.GetBytes(json.ToJsonString(Indented) + "\n")));

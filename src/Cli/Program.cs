@@ -42,6 +42,9 @@ public static partial class Program
     private static string? Misread(ParseResult parsed)
     {
         Option? Named(string word) => parsed.CommandResult.Command.Options.FirstOrDefault(o => o.Name == word || o.Aliases.Contains(word));
+        foreach (SymbolResult given in parsed.CommandResult.Children)
+            if (given.Tokens.Any(static t => t.Value.Length == 0) && NamesAPlace(given))
+                return $"{(given as OptionResult)?.Option.Name ?? ((ArgumentResult)given).Argument.Name} '' is no folder or file";
         foreach (OptionResult given in parsed.CommandResult.Children.OfType<OptionResult>())
             foreach (string value in given.Tokens.Select(static t => t.Value).Where(static v => v.StartsWith("--", StringComparison.Ordinal)))
                 if (Named(value) is not null)
@@ -53,6 +56,11 @@ public static partial class Program
                 return $"{name.Value} takes true or false, not '{word.Value}'";
         return null;
     }
+
+    /// <summary>Of arguments all but prompts do, of options those that help names so.</summary>
+    private static bool NamesAPlace(SymbolResult given) => given is OptionResult { Option.HelpName: { } what }
+        ? what is "FILE" or "FILE.safetensors" or "DIR" or "PATH" or "CHECKPOINT"
+        : given is ArgumentResult { Argument.Name: not "PROMPT" };
 
     /// <summary>The parser's message without the names of .NET types.</summary>
     private static string Plain(string message) => WrongType().Replace(message, static m =>

@@ -59,4 +59,15 @@ public sealed class ConvertTests : IDisposable
     [Fact]
     public void WhatCannotBeSaidIsRefusedInOneLine() =>
         Tool.Run("convert", Path.Combine(AppContext.BaseDirectory, "built-in"), _folder["b.gguf"]).RequireError("GGUF files of dynamic-moe models are not supported");
+
+    /// <summary>In every verb, a place that an empty variable of a shell left without a name is said to be that.</summary>
+    [Theory]
+    [InlineData("OUT", "convert", "a", "")]
+    [InlineData("SOURCE", "convert", "", "b")]
+    [InlineData("--text", "eval", "--text", "")]
+    [InlineData("--model", "train", "--out", "a", "--model", "")]
+    [InlineData("--neurons", "upcycle", "a", "--out", "b", "--neurons", "")]
+    [InlineData("--out", "upcycle", "a", "--out", "")]
+    [InlineData("--ids-file", "trace", "a", "--out", "b", "--ids-file", "")]
+    public void AnEmptyNameIsNoPlace(string what, params string[] args) => Tool.Run(args).RequireError($"moe: {what} '' is no folder or file");
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using MoeFromScratch.Contract;
+using MoeFromScratch.Model.Tokenizers;
 using MoeFromScratch.Model.Training.Corpus;
 
 namespace MoeFromScratch.Cli.Tests;
@@ -58,6 +59,8 @@ public sealed class EvalTests : IDisposable
         string file = _folder.Write("text.txt", Text);
         JsonNode text = Tool.Run("eval", "--text", file, "--json", "-").Json["texts"]![0]!;
         double nats = (double)text["nats_per_token"]!;
+        int[] tokens = Tokenizer.Load(Path.Combine(AppContext.BaseDirectory, "built-in", "tokenizer.json")).Encode(Text, addSpecialTokens: false);
+        Assert.Equal(tokens.Length, (int)text["tokens"]!);      // all of them: the begin token stands before the first
         Assert.Equal(System.Text.Encoding.UTF8.GetByteCount(Text), (int)text["bytes"]!);
         Assert.Equal(Math.Exp(nats), (double)text["perplexity"]!, 1e-6 * (double)text["perplexity"]!);
         Assert.Equal(nats * (int)text["tokens"]! / Math.Log(2) / (int)text["bytes"]!, (double)text["bits_per_byte"]!, 1e-9);
@@ -132,6 +135,29 @@ public sealed class EvalTests : IDisposable
         Tool.Run("eval", "--tasks", _folder.Write("x.jsonl", "{}"), "--stride", "2").RequireError("--stride", "--text");
         Tool.Run("eval", "--tasks", _folder["x.jsonl"]).RequireError("x.jsonl, line 1: context is missing");
         Tool.Run("eval", "--tasks", _folder["y.jsonl"]).RequireError("y.jsonl", "no such file");
+    }
+
+    /// <summary>What is evaluated stays, whatever link leads there.</summary>
+    [Fact]
+    public void ResultsNeverReplaceWhatIsRead()
+    {
+        string text = _folder.Write("text.txt", "the cat"), folder = Directory.CreateDirectory(_folder["tasks"]).FullName, task = Path.Combine(folder, "x.jsonl");
+        File.WriteAllText(task, """{"context": "a", "continuations": ["b"], "label": 0}""");
+        File.CreateSymbolicLink(_folder["link"], text);
+        Directory.CreateDirectory(_folder["model"]);
+        foreach (string file in Directory.EnumerateFiles(Path.Combine(AppContext.BaseDirectory, "built-in")))
+            File.Copy(file, Path.Combine(_folder["model"], Path.GetFileName(file)));
+        Tool.Run("eval", "--text", text, "--json", text).RequireError("--json", "is", "text.txt, which is read");
+        Tool.Run("eval", "--text", text, "--json", _folder["link"]).RequireError("--json", "text.txt, which is read");
+        Tool.Run("eval", "--tasks", task, "--json", task).RequireError("--json", "x.jsonl, which is read");
+        Tool.Run("eval", "--tasks", folder, "--json", Path.Combine(folder, "results.json")).RequireError("--json", "is in", "tasks, which is read");
+        foreach (string file in new[] { "config.json", "tokenizer.json", "model.safetensors", "generation_config.json" })
+            Tool.Run("eval", "-m", _folder["model"], "--text", text, "--json", Path.Combine(_folder["model"], file)).RequireError("--json", "is a file of the model, or would be taken for one");
+        Assert.Equal("the cat", File.ReadAllText(text));
+        Assert.Equal(3, Directory.GetFiles(_folder["model"]).Length);
+        string own = Path.Combine(_folder["model"], "evaluation.json");
+        Assert.Equal(0, Tool.Run("eval", "-m", _folder["model"], "--text", text, "--json", own).ExitCode);
+        Assert.True(File.Exists(own));
     }
 
     /// <summary>A dense model has no router: what would change one is refused, in every verb.</summary>

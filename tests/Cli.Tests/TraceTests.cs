@@ -202,6 +202,8 @@ public sealed class TraceTests
         foreach (string output in new[] { folder["model.safetensors"], folder["model-00001-of-00002.safetensors"], Path.Combine(folder["link"], "model.safetensors") })
             Tool.Run("trace", folder.Path, "--ids-file", ids, "--out", output, "--overwrite").RequireError("is a file of the checkpoint, or would be taken for one");
         Assert.Equal(before, File.ReadAllBytes(folder["model.safetensors"]));
+        Tool.Run("trace", Golden.Folder("mixtral"), "--ids-file", ids, "--out", ids, "--overwrite").RequireError("--out", "ids.json, which is read");
+        Assert.Equal("[[1, 2]]", File.ReadAllText(ids));
     }
 
     /// <summary>A file is replaced when that is asked for, and then as a whole: a run that fails leaves what was there.</summary>

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text;
 using MoeFromScratch.Cli.Training;
 using MoeFromScratch.Model;
+using MoeFromScratch.Model.Conversion;
 using MoeFromScratch.Model.Evaluation;
 using MoeFromScratch.Model.Moe;
 using MoeFromScratch.Model.Tokenizers;
@@ -76,8 +77,13 @@ internal static class EvalVerb
             throw new ArgumentException("there is nothing to evaluate: name texts with --text, tasks with --tasks, or a preset with --preset");
         if (!reads && (s.Window > 0 || s.Stride > 0 || s.Validation))
             throw new ArgumentException("--window, --stride and --validation are for texts: name one with --text or --preset");
-        if (s.Json is not (null or StandardOutput))
-            Common.RequireWritable("--json", s.Json);
+        if (s.Json is null or StandardOutput)
+            return;
+        Common.RequireWritable("--json", s.Json);
+        string place = RealPath.Of(s.Json), model = RealPath.Of(s.Folder);
+        if (place == model || (Path.GetDirectoryName(place) == model && Converter.IsPart(Path.GetFileName(place))))
+            throw new ArgumentException($"--json {s.Json} is a file of the model, or would be taken for one: choose another");
+        Common.RequireUnread("--json", s.Json, [.. s.Texts, .. s.Tasks]);
     }
 
     private static int Run(Settings s, IBackend backend)

@@ -61,7 +61,7 @@ internal static class TraceVerb
                 },
                 NotNegative(r.GetValue(clip), "--clip-norm"), r.GetValue(threads));
             string path = r.GetValue(output)!;
-            RequireFree(settings.Checkpoint, path, r.GetValue(overwrite));
+            RequireFree(settings, path, r.GetValue(overwrite));
             string? second = r.GetValue(compare);
             bool forced = r.GetValue(force);
             if (second is null && forced)
@@ -86,13 +86,14 @@ internal static class TraceVerb
         return command;
     }
 
-    /// <summary>A trace takes the place of another one if asked, and never that of a file that the model is read from.</summary>
-    private static void RequireFree(string checkpoint, string output, bool overwrite)
+    /// <summary>A trace takes the place of another one if asked, and never that of a file that is read.</summary>
+    private static void RequireFree(Settings s, string output, bool overwrite)
     {
         if (output.Length == 0 || Directory.Exists(output))
             throw new ArgumentException($"--out '{output}' is no file");
-        if (RealPath.Of(output) is var place && RealPath.Of(checkpoint) is var model && (place == model || Path.GetDirectoryName(place) == model))
+        if (RealPath.Of(output) is var place && RealPath.Of(s.Checkpoint) is var model && (place == model || Path.GetDirectoryName(place) == model))
             throw new ArgumentException($"--out {output} is a file of the checkpoint, or would be taken for one: choose another folder");
+        Common.RequireUnread("--out", output, new[] { s.IdsFile, s.MaskFile, s.TokenWeightsFile }.OfType<string>());
         if (File.Exists(output) && !overwrite)
             throw new ArgumentException($"{output} is there already; replace it with --overwrite, or choose another file");
         Common.RequireWritable("--out", output);

@@ -17,6 +17,7 @@ public static class Converter
     /// <param name="progress">Told the tensors written so far, and how many there are.</param>
     /// <exception cref="ArgumentException">The target exists, or its format has no words for the model.</exception>
     /// <exception cref="CheckpointException">The source cannot be read.</exception>
+    /// <exception cref="ArithmeticException">The source's logits are not numbers, or the result's are not, whose type holds no weights that large.</exception>
     /// <exception cref="IOException">The result cannot be written; nothing is left behind.</exception>
     /// <exception cref="OperationCanceledException">Stopped; nothing is left behind.</exception>
     public static ConversionReport Convert(string source, string target, ConversionOptions options, IBackend backend,
@@ -56,6 +57,9 @@ public static class Converter
     }
 
     internal static bool IsGguf(string path) => path.EndsWith(GgufModel.Extension, StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>Whether a name is that of a file that belongs to a model's folder.</summary>
+    public static bool IsPart(string name) => FolderExport.IsPart(name);
 
     /// <summary>Only what this run has made is ever removed.</summary>
     private static void RequireFree(string path)

@@ -13,16 +13,20 @@ internal static class Sample
     private const string Text = "Once upon a time there were 12 small boats on the lake; every morning, the first one to leave was the blue one.";
 
     /// <summary>Logits of all positions, and the greedy continuation.</summary>
-    /// <exception cref="CheckpointException">A model gives logits that are no finite numbers.</exception>
+    /// <exception cref="ArithmeticException">A model's logits are not numbers; the message says whose.</exception>
     public static SampleComparison Compare(LanguageModel before, LanguageModel after, int newTokens)
     {
         int[] ids = Tokens(before, newTokens);
         newTokens = Math.Clamp(before.Config.MaxPositions - ids.Length, 0, newTokens);
         float[] a = Logits(before, ids), b = Logits(after, ids);
+        if (a.Any(float.IsNaN))
+            throw new ArithmeticException("the source's logits are not numbers (NaN): its weights are damaged");
+        if (b.Any(float.IsNaN))
+            throw new ArithmeticException("the result's logits are not numbers (NaN): the source has weights that are too large for the type; choose another with --to");
         float difference = 0, largest = 0;
         for (int i = 0; i < a.Length; i++)
         {
-            difference = Math.Max(difference, Math.Abs(a[i] - b[i]));   // a NaN stays one
+            difference = Math.Max(difference, Math.Abs(a[i] - b[i]));
             largest = Math.Max(largest, Math.Abs(a[i]));
         }
         return new SampleComparison(ids.Length, difference, largest, Greedy(before, ids, newTokens), Greedy(after, ids, newTokens));

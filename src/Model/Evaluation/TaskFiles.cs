@@ -57,7 +57,7 @@ public static class TaskFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {
-            throw new CheckpointException(file, File.Exists(file) ? e.Message : "there is no such file", inner: e);
+            throw new CheckpointException(file, e is InvalidDataException ? "is no gzip file, or a damaged one" : File.Exists(file) ? e.Message : "there is no such file", inner: e);
         }
     }
 
@@ -84,7 +84,8 @@ public static class TaskFiles
     private static ReadOnlyMemory<byte> ReadAll(string file)
     {
         using FileStream stream = File.OpenRead(file);
-        using Stream plain = file.EndsWith(".gz", StringComparison.Ordinal) ? new GZipStream(stream, CompressionMode.Decompress) : stream;
+        bool compressed = file.EndsWith(".gz", StringComparison.Ordinal);
+        using Stream plain = compressed ? new GZipStream(stream, CompressionMode.Decompress, leaveOpen: true) : stream;
         using MemoryStream bytes = new();
         byte[] piece = new byte[1 << 16];
         for (int count; (count = plain.Read(piece)) > 0;)
@@ -94,6 +95,8 @@ public static class TaskFiles
                 throw new CheckpointException(file, $"has more than {MaxBytes:n0} bytes of text");
         }
         ReadOnlyMemory<byte> all = bytes.GetBuffer().AsMemory(0, (int)bytes.Length);
+        if (compressed && !GzipEnd.Fits(stream, all.Span))
+            throw new CheckpointException(file, "is cut off, or has something behind its end");
         return Utf8.IsValid(all.Span) ? JsonLines.WithoutMark(all) : throw new CheckpointException(file, "is not UTF-8 text");
     }
 }

@@ -11,11 +11,15 @@ public sealed record OutputDifference(int Tokens, IReadOnlyList<double> Layers, 
 {
     private const int MaxTokens = 256;
 
+    /// <exception cref="ArithmeticException">The dense model's logits are not numbers.</exception>
     public static OutputDifference Of(LanguageModel dense, LanguageModel upcycled, ReadOnlySpan<int> ids)
     {
         int length = Math.Min(ids.Length, Math.Min(MaxTokens, dense.Config.MaxPositions));
         ids = ids[..(Math.Min(ids.Length, MaxTokens) / length * length)];
-        Outputs a = Run(dense, ids, length), b = Run(upcycled, ids, length);
+        Outputs a = Run(dense, ids, length);
+        if (float.IsNaN(a.Loss))
+            throw new ArithmeticException("the dense model's logits are not numbers (NaN): its weights are damaged");
+        Outputs b = Run(upcycled, ids, length);
         return new OutputDifference(ids.Length, [.. a.Layers.Zip(b.Layers, Relative)], Relative(a.Logits, b.Logits), a.Loss, b.Loss);
     }
 

@@ -18,6 +18,7 @@ public static class Upcycler
     /// <param name="overwrite">Replace the model that is there.</param>
     /// <exception cref="ArgumentException">The model cannot be divided like this, or the folder is taken or holds the dense model.</exception>
     /// <exception cref="CheckpointException">A given file does not fit.</exception>
+    /// <exception cref="ArithmeticException">The dense model's logits are not numbers.</exception>
     /// <exception cref="OperationCanceledException">It was stopped; the folder is as it was.</exception>
     public static Receipt Run(DenseModel dense, string folder, UpcycleOptions options, Sample sample, bool overwrite = false, CancellationToken stop = default)
     {

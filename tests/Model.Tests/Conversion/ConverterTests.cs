@@ -54,6 +54,21 @@ public sealed class ConverterTests : IDisposable
         RefusesAndKeeps(_folder["link.gguf"], model, "holds the source");
     }
 
+    /// <summary>A weight of a million is no F16, as which Q4_0's scales are stored too: the message blames the type, not the source, and nothing is left.</summary>
+    [Theory]
+    [InlineData(1e6f, DType.F16, "the result's logits are not numbers", "--to")]
+    [InlineData(1e6f, DType.Q4_0, "the result's logits are not numbers", "--to")]
+    [InlineData(float.NaN, DType.F32, "the source's logits are not numbers", "damaged")]
+    public void ItIsSaidWhoseNumbersBreak(float weight, DType type, string whose, string why)
+    {
+        string source = Model("m");
+        Upcycling.Workshop.Rewrite(source, (name, i, value) => i < 48 && name == "model.layers.0.self_attn.v_proj.weight" ? weight : value);
+        ArithmeticException e = Assert.Throws<ArithmeticException>(() => Convert(source, _folder["r.gguf"], new ConversionOptions { To = type }));
+        Assert.Contains(whose, e.Message, StringComparison.Ordinal);
+        Assert.Contains(why, e.Message, StringComparison.Ordinal);
+        Assert.Equal([source], Directory.EnumerateFileSystemEntries(_folder.Path));
+    }
+
     [Fact]
     public void WhatLiesBesideAModelIsNotReplaced()
     {

@@ -112,7 +112,7 @@ public sealed class TaskFilesTests : IDisposable
     [InlineData("x.jsonl", "[]", "line 1: is not a JSON object")]
     [InlineData("x.jsonl", "{\"context\": ", "line 1: is not valid JSON")]
     [InlineData("x.jsonl", "\n\n", "x.jsonl: is empty")]
-    [InlineData("x.jsonl.gz", null, "x.jsonl.gz: ")]
+    [InlineData("x.jsonl.gz", null, "x.jsonl.gz: is no gzip file")]
     [InlineData("x.json", "{\"examples\": 3}", "x.json: examples must be a list")]
     [InlineData("x.json", "{\"examples\": []}", "x.json: examples is empty")]
     [InlineData("x.json", "{\"examples\": [\n{\"input\": }]}", "x.json, line 2: is not valid JSON at byte")]
@@ -128,6 +128,23 @@ public sealed class TaskFilesTests : IDisposable
         else
             Write(file, content);
         Refused(message, _folder[file]);
+    }
+
+    /// <summary>Wherever a compressed file is cut, also between its text and what checks it, it is no smaller task; two in one file are one.</summary>
+    [Fact]
+    public void AFileThatIsCutOffIsRefused()
+    {
+        const string Line = """{"context": "a", "continuations": ["b"], "label": 0}""" + "\n";
+        byte[] whole = File.ReadAllBytes(Write("x.jsonl.gz", string.Concat(Enumerable.Repeat(Line, 50)))), other = File.ReadAllBytes(Write("y.jsonl.gz", Line));
+        for (int length = 0; length < whole.Length; length++)
+        {
+            File.WriteAllBytes(_folder["x.jsonl.gz"], whole[..length]);
+            Refused("is cut off", _folder["x.jsonl.gz"]);
+        }
+        File.WriteAllBytes(_folder["x.jsonl.gz"], [.. whole, 0, 0, 0]);
+        Refused("has something behind its end", _folder["x.jsonl.gz"]);
+        File.WriteAllBytes(_folder["x.jsonl.gz"], [.. whole, .. other]);
+        Assert.Equal(51, TaskFiles.Read([_folder["x.jsonl.gz"]]).Single().Documents.Count);
     }
 
     [Theory]

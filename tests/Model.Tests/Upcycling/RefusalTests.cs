@@ -56,6 +56,17 @@ public sealed class RefusalTests : IDisposable
         Assert.Contains(because, e.Message, StringComparison.Ordinal);
     }
 
+    /// <summary>A receipt that compares with nothing would be none.</summary>
+    [Fact]
+    public void DamagedWeightsAreRefused()
+    {
+        string dense = _shop.Tiny();
+        Workshop.Rewrite(dense, static (name, i, value) => i == 3 && name == "model.layers.1.mlp.up_proj.weight" ? float.NaN : value);
+        ArithmeticException e = Assert.Throws<ArithmeticException>(() => _shop.Upcycle(dense, new UpcycleOptions(Workshop.Way("copy"))));
+        Assert.Contains("the dense model's logits are not numbers", e.Message, StringComparison.Ordinal);
+        Assert.Equal([dense], Directory.EnumerateDirectories(Path.GetDirectoryName(dense)!));
+    }
+
     [Fact]
     public void OnlyDenseModelsAreUpcycled()
     {
