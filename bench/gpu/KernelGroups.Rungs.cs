@@ -12,6 +12,9 @@ internal static partial class KernelGroups
         GpuBackend backend = (GpuBackend)bed.Backend;
         Tensor x = bed.Random([side, side]), w = bed.Random([side, side]), y = bed.New([side, side]);
         foreach (Rung rung in Rung.All.Where(backend.Has))
-            kernels.Add(new($"rung {rung.Number} of the ladder, {rung.Name}, {side}³", 3 * F * side * side, Rung.Flops(side, side, side), () => backend.LinearOn(rung, x, w, y)));
+            kernels.Add(new($"rung {rung.Number} of the ladder, {rung.Name}, {side}³", 3 * F * side * side, Rung.Flops(side, side, side), () => backend.LinearOn(rung, x, w, y))
+            {
+                Precision = rung.Precision,
+            });
     }
 }

@@ -2,7 +2,7 @@ using MoeFromScratch.Tensors;
 
 namespace MoeFromScratch.Bench.Gpu;
 
-/// <summary>The kernels of a model at the sizes of real ones. Bytes are those of inputs and outputs, each counted once.</summary>
+/// <summary>The kernels of a model at the sizes of real ones. Bytes are those of inputs and outputs, each counted once; what is added to is both.</summary>
 internal static partial class KernelGroups
 {
     private const double F = sizeof(float);
@@ -79,7 +79,7 @@ internal static partial class KernelGroups
             yield return new($"attention, 1 query, {t} keys, {stored}", 2.0 * keys.Bytes, 4.0 * s.HeadDim * t * s.Heads, () => b.Attention(one, keys, values, last, null, null, layout, y1, lse1));
         }
         Tensor dy = bed.Random([t, q]), dq = bed.Zeros([t, q]), dk = bed.Zeros([t, kv]), dv = bed.Zeros([t, kv]);
-        yield return new($"attention's gradient, {t} queries", F * t * 4 * (q + kv), 10 * s.HeadDim * pairs,
+        yield return new($"attention's gradient, {t} queries", F * t * (5 * q + 6 * kv), 10 * s.HeadDim * pairs,
             () => b.AttentionGrad(all, k, v, whole, null, null, layout, y, lse, dy, dq, dk, dv, null));
     }
 
@@ -88,8 +88,8 @@ internal static partial class KernelGroups
         IBackend b = bed.Backend;
         int t = s.Tokens, d = s.Hidden, v = s.Vocabulary;
         Tensor x = bed.Random([t, d]), dx = bed.Zeros([t, d]), w = bed.Random([d, d]), dw = bed.Zeros([d, d]), dy = bed.Random([t, d]);
-        yield return new($"linear's input gradient {t} × {d} ← {d}", F * (2 * t * d + d * d), 2.0 * t * d * d, () => b.LinearGradInput(dy, w, dx));
-        yield return new($"linear's weight gradient {d} × {d} ← {t}", F * (2 * t * d + d * d), 2.0 * t * d * d, () => b.LinearGradWeight(dy, x, dw));
+        yield return new($"linear's input gradient {t} × {d} ← {d}", F * (3 * t * d + d * d), 2.0 * t * d * d, () => b.LinearGradInput(dy, w, dx));
+        yield return new($"linear's weight gradient {d} × {d} ← {t}", F * (2 * t * d + 2 * d * d), 2.0 * t * d * d, () => b.LinearGradWeight(dy, x, dw));
         Tensor gain = bed.Random([d]), dgain = bed.Zeros([d]), r = bed.New([t]), y = bed.New([t, d]);
         b.RmsNorm(x, gain, 1e-6f, y, r);
         yield return new($"RMSNorm's gradient {t} × {d}", 4 * F * t * d, 0, () => b.RmsNormGrad(x, gain, r, dy, dx, dgain));
@@ -119,7 +119,7 @@ internal static partial class KernelGroups
             ExpertSlots chosen = new(token, weight, new SlotRange(offsets, 0, e));
             double weights = 3.0 * d * f;
             yield return new($"{shape.Name}, {t} tokens: top-{shape.TopK} of {e}, slots", F * t * e, 0, Route);
-            yield return new($"{shape.Name}, {t} tokens: experts, BF16", 2 * weights * used + 2 * F * t * d, 2 * weights * slots, () => b.GatedExperts<Silu>(x, chosen, new(w), a, up, y));
+            yield return new($"{shape.Name}, {t} tokens: experts, BF16", 2 * weights * used + 3 * F * t * d, 2 * weights * slots, () => b.GatedExperts<Silu>(x, chosen, new(w), a, up, y));
             Tensor kept = bed.New([t, e]);
             int[] room = [.. Enumerable.Repeat(Math.Max(1, slots / (2 * e)), e)];
             yield return new($"{shape.Name}, {t} tokens: room for {room[0]} an expert", 3 * F * t * e, 0, () => b.SelectTokens(mask, scores, room, kept));

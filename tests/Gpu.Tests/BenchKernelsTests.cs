@@ -48,4 +48,19 @@ public sealed class BenchKernelsTests
         Assert.Equal(2, device.Least(new Kernel("copy", 200, 0, static () => { })));
         Assert.Equal(3, device.Least(new Kernel("product", 200, 3000, static () => { })));
     }
+
+    [Fact]
+    public void CeilingsAreThoseOfTheCopyAndOfProductsThatRoundLikewise()
+    {
+        Kernel copy = new("copy", 100, 0, Nothing), exact = new("exact", 1, 60, Nothing), rounded = new("bf16", 1, 900, Nothing) { Precision = Precision.Bf16 };
+        Ceilings ceilings = Ceilings.Of([(copy, 2), (exact, 3), (exact, 4), (rounded, 10), (rounded, 9)]);
+        Assert.Equal(new Ceilings(50, 20, 0, 100), ceilings);
+        Assert.Equal(2, ceilings.Least(copy));
+        Assert.Equal(3, ceilings.Least(exact));
+        Assert.Equal(9, ceilings.Least(rounded));
+
+        static void Nothing()
+        {
+        }
+    }
 }
