@@ -47,8 +47,8 @@ internal static class KernelTable
         measured.AddRange(Measure(backend, KernelGroups.All(sizes), clock));
         Console.Error.Write($"\r{"",-70}\r");
         Console.WriteLine();
-        Console.WriteLine($"ceilings, what a copy and the fastest of the large products reached: {ceilings.Bytes / 1e9:f0} GB/s, {ceilings.Flops / 1e12:f2} TFLOP/s{
-            (ceilings.Tf32 > 0 ? $", on tensor cores {ceilings.Tf32 / 1e12:f2} in TF32 and {ceilings.Bf16 / 1e12:f2} in BF16" : "")}");
+        string cores = ceilings.Tf32 > 0 ? $", on tensor cores {ceilings.Tf32 / 1e12:f2} in TF32 and {ceilings.Bf16 / 1e12:f2} in BF16" : "";
+        Console.WriteLine($"ceilings, what a copy and the fastest of the large products reached: {ceilings.Bytes / 1e9:f0} GB/s, {ceilings.Flops / 1e12:f2} TFLOP/s{cores}");
         Console.WriteLine();
         Console.WriteLine("| kernel | µs | GB/s | TFLOP/s | share of the ceilings | least on an H200, µs |");
         Console.WriteLine("|---|---:|---:|---:|---:|---:|");
